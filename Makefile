@@ -1,0 +1,44 @@
+# quickstudy's commands; `make help` lists them.
+# On Linux, TORCH_INDEX=<address of PyTorch's CPU wheels> keeps several GB of CUDA libraries away: see README.md.
+
+BIN := .venv/bin
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
+export TORCH_INDEX PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test format docs soak clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## make .venv and install quickstudy into it (again at no cost)
+	@scripts/setup.sh
+
+setup-dev:  ## the same, with what tests and documentation need
+	@scripts/setup.sh dev,docs
+
+demo: setup  ## meta-train on printed characters, then recognise handwriting
+	@$(BIN)/quickstudy demo
+
+test: setup-dev  ## everything: format, lint, types, import law, documentation, doctests and tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports --no-cache --no-logo
+	$(MKDOCS)
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4
+
+format: setup-dev  ## let ruff write the format, and the mends it is sure of
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup-dev  ## the documentation as a site, in site/
+	$(MKDOCS)
+
+soak: setup-dev  ## the tests that take long, and the benchmarks
+	$(BIN)/pytest -m slow || [ $$? = 5 ]  # 5: there are none yet
+	@for script in benchmarks/*.py; do [ ! -e "$$script" ] || $(BIN)/python "$$script" || exit 1; done
+
+clean:  ## remove everything that was made here, .venv too
+	rm -rf .venv site build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,124 @@
+"""The closed forms that learners share: prototypes, distances, ridge regression.
+
+Each is written for one task, respects the mask, and runs under `torch.func.vmap`.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+ABSENT = -1e9
+"""The logit of a way that has no support: never chosen, never NaN, finite in the loss."""
+
+
+def class_sums(
+    z: Float[Tensor, "n d"], y: Float[Tensor, "n way"], mask: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "way d"], Float[Tensor, " way"]]:
+    """The sum of the embeddings of each class and the number of its examples.
+
+    Args:
+        z: embeddings, [n, d].
+        y: one-hot labels, [n, way]; unlabelled rows are all zero.
+        mask: [n], 1 for a real row.
+
+    Returns:
+        Sums [way, d] and counts [way].
+
+    Examples:
+        >>> z = torch.tensor([[1., 0.], [3., 0.], [9., 9.]])
+        >>> class_sums(z, torch.tensor([[1., 0.], [1., 0.], [0., 1.]]), torch.tensor([1., 1., 0.]))
+        (tensor([[4., 0.],
+                [0., 0.]]), tensor([2., 0.]))
+    """
+    weight = (y * mask[:, None]).to(z.dtype)
+    # A masked row may hold anything, NaN included: 0 * NaN would spread, so it is zeroed first.
+    clean = torch.where(mask[:, None] > 0, z, torch.zeros_like(z))
+    return weight.T @ clean, weight.sum(0)
+
+
+def prototypes(
+    z: Float[Tensor, "n d"], y: Float[Tensor, "n way"], mask: Float[Tensor, " n"]
+) -> Float[Tensor, "way d"]:
+    """The mean embedding of each class (Snell et al. 2017, eq. 1); zero for a class without one.
+
+    Examples:
+        >>> z = torch.tensor([[1., 0.], [3., 0.], [0., 5.]])
+        >>> prototypes(z, torch.tensor([[1., 0.], [1., 0.], [0., 1.]]), torch.ones(3))
+        tensor([[2., 0.],
+                [0., 5.]])
+    """
+    sums, counts = class_sums(z, y, mask)
+    return sums / counts.clamp(min=1)[:, None]
+
+
+def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """Squared Euclidean distances between the rows of two matrices.
+
+    Written as |a|^2 - 2ab + |b|^2: one matrix product instead of an [n, m, d] difference.
+
+    Examples:
+        >>> squared_distances(torch.tensor([[0., 0.]]), torch.tensor([[3., 4.], [1., 0.]]))
+        tensor([[25.,  1.]])
+    """
+    squares = (a * a).sum(-1)[:, None] + (b * b).sum(-1)[None, :]
+    return squares - 2 * a @ b.T
+
+
+def cosine_similarities(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    """Cosines of the angles between the rows of two matrices; 0 for a row of zeros.
+
+    Examples:
+        >>> cosine_similarities(torch.tensor([[2., 0.]]), torch.tensor([[3., 0.], [0., 1.]]))
+        tensor([[1., 0.]])
+    """
+    return torch.nn.functional.normalize(a, dim=-1) @ torch.nn.functional.normalize(b, dim=-1).T
+
+
+def ridge(
+    z: Float[Tensor, "n d"],
+    y: Float[Tensor, "n k"],
+    mask: Float[Tensor, " n"],
+    penalty: Float[Tensor, ""] | float,
+) -> Float[Tensor, "d k"]:
+    """Ridge regression weights, argmin |zw - y|^2 + penalty |w|^2 over the real rows.
+
+    Solves whichever system is smaller: [d, d], or [n, n] by the Woodbury identity
+    (Bertinetto et al. 2019, eq. 4 and 6).
+
+    Args:
+        z: features, [n, d].
+        y: targets, [n, k].
+        mask: [n], 1 for a real row.
+        penalty: > 0.
+
+    Returns:
+        Weights [d, k].
+
+    Examples:
+        >>> z = torch.eye(2)
+        >>> ridge(z, torch.tensor([[2.], [4.]]), torch.ones(2), penalty=1.0)
+        tensor([[1.],
+                [2.]])
+    """
+    n, d = z.shape
+    z = torch.where(mask[:, None] > 0, z, torch.zeros_like(z))
+    y = y * mask[:, None]
+    if n < d:
+        gram: Tensor = z @ z.T + penalty * torch.eye(n, dtype=z.dtype, device=z.device)
+        weights: Tensor = z.T @ torch.linalg.solve(gram, y)
+        return weights
+    gram = z.T @ z + penalty * torch.eye(d, dtype=z.dtype, device=z.device)
+    weights = torch.linalg.solve(gram, z.T @ y)
+    return weights
+
+
+def forbid_absent(
+    logits: Float[Tensor, "m way"], counts: Float[Tensor, " way"]
+) -> Float[Tensor, "m way"]:
+    """Logits in which a way without support is never chosen.
+
+    Examples:
+        >>> forbid_absent(torch.zeros(1, 2), torch.tensor([3., 0.]))
+        tensor([[ 0.0000e+00, -1.0000e+09]])
+    """
+    return torch.where(counts > 0, logits, torch.full_like(logits, ABSENT))

@@ -1,0 +1,123 @@
+"""The one interface: a learner adapts to a support set and predicts with what it got."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quickstudy.core.tasks import Examples, Inputs, Task
+from quickstudy.errors import TaskError
+
+State = Any
+"""Nested dicts and tuples of tensors, nothing else: it can be batched, stored, sent and served."""
+
+Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Prediction [m, k], target [m, k] and mask [m] to a scalar."""
+
+
+def cross_entropy(
+    logits: Float[Tensor, "m way"], y: Float[Tensor, "m way"], mask: Float[Tensor, " m"]
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy over the real, labelled rows.
+
+    Examples:
+        >>> cross_entropy(torch.zeros(2, 4), torch.eye(4)[:2], torch.tensor([1., 0.]))
+        tensor(1.3863)
+    """
+    labelled = mask * y.sum(-1)
+    picked = -(y * torch.log_softmax(logits, dim=-1)).sum(-1)
+    return (picked * mask).sum() / labelled.sum().clamp(min=1)
+
+
+def squared_error(
+    means: Float[Tensor, "m d"], y: Float[Tensor, "m d"], mask: Float[Tensor, " m"]
+) -> Float[Tensor, ""]:
+    """Mean squared error over the real rows and all targets.
+
+    Examples:
+        >>> squared_error(torch.zeros(2, 1), torch.tensor([[2.], [9.]]), torch.tensor([1., 0.]))
+        tensor(4.)
+    """
+    error = ((means - y) ** 2).mean(-1)
+    return (error * mask).sum() / mask.sum().clamp(min=1)
+
+
+OBJECTIVES: dict[str, Objective] = {"cross_entropy": cross_entropy, "squared_error": squared_error}
+
+
+def objective_named(objective: str | Objective) -> Objective:
+    """The objective of that name, or the callable itself.
+
+    Raises:
+        TaskError: the name is unknown.
+
+    Examples:
+        >>> objective_named("squared_error") is squared_error
+        True
+    """
+    if callable(objective):
+        return objective
+    if objective not in OBJECTIVES:
+        raise TaskError(
+            f"objective must be one of {', '.join(OBJECTIVES)} or a callable, got {objective!r}"
+        )
+    return OBJECTIVES[objective]
+
+
+class Learner(nn.Module, ABC):
+    """Adapts to the support set of a task and predicts its queries.
+
+    Two methods to write, both for one task: `adapt` and `predict`. `adapt` changes nothing on the
+    learner and draws no random numbers; what it learned is the value it returns. Whatever runs
+    many tasks (`fit`, `evaluate`) batches them.
+
+    A subclass stores each constructor argument under its own name, as scikit-learn's estimators
+    do, so that it can be stored and loaded without further code.
+
+    Attributes:
+        transductive: True where queries may influence each other's predictions; results of such a
+            learner are labelled so.
+        tasks: the kinds of target it fits, "classes" or "values".
+        objective: what `loss` measures on the query; a name or a callable.
+    """
+
+    transductive: bool = False
+    tasks: ClassVar[tuple[Literal["classes", "values"], ...]] = ("classes",)
+    objective: str | Objective = "cross_entropy"
+
+    @abstractmethod
+    def adapt(self, support: Examples) -> State:
+        """Learn from the support set of one task.
+
+        Args:
+            support: x [n, *input], y [n, way] or [n, d], mask [n].
+
+        Returns:
+            Nested dicts and tuples of tensors, differentiable in the learner's parameters.
+        """
+
+    @abstractmethod
+    def predict(self, state: State, x: Inputs) -> Tensor:
+        """Logits [m, way] or means [m, d] for queries x [m, *input], given what was learned."""
+
+    def loss(self, task: Task) -> Float[Tensor, ""]:
+        """The objective on the query set after adapting to the support set."""
+        prediction = self.predict(self.adapt(task.support), task.query.x)
+        return objective_named(self.objective)(prediction, task.query.y, task.query.mask)
+
+    def calibrate(self, batch: Task) -> None:
+        """Recompute population statistics (of batch norms, say) from a batch of tasks.
+
+        `fit` calls it before the weights are evaluated or kept; nothing else changes buffers.
+        The default has none to recompute.
+
+        Args:
+            batch: meta-train tasks, stacked.
+        """
+
+    def probabilities(self, state: State, x: Inputs) -> Float[Tensor, "m way"]:
+        """Class probabilities of the queries, softmax of `predict`."""
+        return torch.softmax(self.predict(state, x), dim=-1)

@@ -1,0 +1,115 @@
+"""The command line. Nothing heavy is imported before a command runs."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from quickstudy._version import __version__
+from quickstudy.errors import QuickstudyError
+from quickstudy.hub.commands.adapt import adapt, predict
+from quickstudy.hub.commands.data import app as data
+from quickstudy.hub.commands.demo import demo
+from quickstudy.hub.commands.doctor import doctor
+from quickstudy.hub.commands.evaluate import evaluate
+from quickstudy.hub.commands.train import resume, train
+
+DEBUG = "--debug"
+WRONG_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
+
+app = typer.Typer(
+    name="quickstudy",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo)
+app.command()(train)
+app.command()(resume)
+app.command()(evaluate)
+app.command()(adapt)
+app.command()(predict)
+app.add_typer(data, name="data")
+app.command()(doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"quickstudy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def quickstudy(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show tracebacks. Goes with every command, at any place.")
+    ] = False,
+) -> None:
+    """Meta-learn from many related tasks, then adapt to a new one from a few examples.
+
+    Examples:
+      quickstudy demo
+      quickstudy train --recipe fonts --out runs/fonts
+      quickstudy evaluate runs/fonts --data omniglot --json
+      quickstudy adapt runs/fonts --support mine/ --out mine.state
+      quickstudy predict mine.state new1.png new2.png
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 2 something from outside was wrong, 130 interrupted.
+
+    Args:
+        arguments: without the program's name; those of this process where None.
+
+    Raises:
+        SystemExit: always.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    ours = given[: given.index("--")] if "--" in given else given
+    debug = DEBUG in ours
+    if debug:
+        given.remove(DEBUG)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ± shows another sign
+    raise SystemExit(_run(given or ["--help"], debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        code = app(arguments, prog_name="quickstudy", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        return _fail(error.format_message(), error.exit_code) if error.format_message() else 0
+    except QuickstudyError as error:
+        return _fail(str(error), WRONG_INPUT, debug)
+    except BrokenPipeError:  # whoever read this has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERNAL
+    except OSError as error:
+        said = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        return _fail(said, WRONG_INPUT, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        said = f"internal error, {type(error).__name__}: {error}; {DEBUG} shows where"
+        return _fail(said, INTERNAL, debug)
+
+
+def _fail(message: str, code: int, debug: bool = False) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands, one module each. They import what is heavy only when they are run."""

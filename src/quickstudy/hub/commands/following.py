@@ -1,0 +1,104 @@
+"""Showing a run while it goes, and stopping it where Ctrl-C is pressed."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import typer
+
+from quickstudy.hub import screen
+from quickstudy.hub.training import Event, Finished, Started, Stepped
+
+INTERRUPTED = 130
+
+
+def follow(events: Iterator[Event], out: Path) -> Finished:
+    """Show a run's progress on stderr until it ends.
+
+    Args:
+        events: of `training.train` or `training.resume`.
+        out: the run's folder, as the user said it.
+
+    Returns:
+        The event it ends with.
+
+    Raises:
+        Exit: it was stopped; it can be resumed then.
+    """
+    console = screen.err()
+    first = next(events)
+    assert isinstance(first, Started)
+    config = first.run.config
+    data = Path(config.data).name if "/" in config.data else config.data
+    console.print(
+        f"meta-training {config.learner} on {data}: {first.parameters:,} parameters, "
+        f"{first.device}, in {out}" + (f", from step {first.step}" if first.step else "")
+    )
+    with interruptible() as stopped, screen.Steps(console, config.steps, first.step) as shown:
+        for event in events:
+            if isinstance(event, Finished):
+                return event
+            if isinstance(event, Stepped):
+                step = event.progress.step
+                shown.show(step, event.progress.loss, event.progress.validation)
+                if stopped() and step < config.steps:
+                    break
+    close = getattr(events, "close", None)
+    if close:
+        close()
+    console.print(f"stopped after step {step}; go on with: quickstudy resume {out}")
+    raise typer.Exit(INTERRUPTED)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C (or SIGTERM) ask for a stop after the step; a second one stops at once.
+
+    Yields:
+        Whether a stop was asked for.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def finish(ended: Finished, json: bool) -> None:
+    """Say how a run ended, and what to type next."""
+    if json:
+        screen.print_json(ended.report)
+        return
+    console, report = screen.out(), ended.report
+    took = screen.duration(report["seconds"])
+    console.print(f"trained {report['steps']} steps in {took}; {summary(report)}")
+    console.print(f"the model, report.json and pictures are in {report['run']}")
+    console.print(f"next: quickstudy evaluate {report['run']}")
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Meta-validation of a report in one line."""
+    best, control = report["validation"], report["control"]
+    if not best:
+        return "no meta-validation was finite"
+    said = f"meta-validation {_score(best)} at step {best['step']}"
+    return said + (f" ({control['name']}, the control: {_score(control)})" if control else "")
+
+
+def _score(told: dict[str, Any]) -> str:
+    return screen.percent({told["metric"]: told["mean"], "interval95": told["interval95"]})

@@ -1,0 +1,256 @@
+"""`quickstudy train` and `quickstudy resume`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quickstudy.hub.commands.options import Device, Json, Overwrite, RunFolder, Threads
+
+DATA, LEARNER, TASKS, OUTER, LOOKS = "Data", "Learner", "Tasks", "Outer loop", "Watching"
+
+
+def _option(
+    *names: str, text: str, panel: str, metavar: str | None = None
+) -> typer.models.OptionInfo:
+    shown: typer.models.OptionInfo = typer.Option(
+        *names, help=text, rich_help_panel=panel, metavar=metavar, show_default=False
+    )
+    return shown
+
+
+def train(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The run's folder, made anew.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Start from a recipe's options: demo, fonts."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        _option(
+            text="glyphs, omniglot, blobs, sinusoids, or a folder of class folders of images. "
+            "Default: glyphs.",
+            panel=DATA,
+        ),
+    ] = None,
+    system_fonts: Annotated[
+        bool | None,
+        _option("--system-fonts", text="Glyphs of this machine's fonts too.", panel=DATA),
+    ] = None,
+    size: Annotated[
+        int | None,
+        _option(text="Side of a folder's images, in pixels. Default: as they come.", panel=DATA),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        _option(text="1 grey, 3 colour. Default: as the folder's images are.", panel=DATA),
+    ] = None,
+    learner: Annotated[
+        str | None, _option(text="ProtoNet, MAML, ... Default: ProtoNet.", panel=LEARNER)
+    ] = None,
+    backbone: Annotated[
+        str | None,
+        _option(text="Conv4, MLP, ... Default: Conv4 for images, else MLP.", panel=LEARNER),
+    ] = None,
+    width: Annotated[
+        int | None, _option(text="Filters in each block of the backbone.", panel=LEARNER)
+    ] = None,
+    down: Annotated[
+        str | None,
+        _option(text="How the backbone halves images: pool or stride.", panel=LEARNER),
+    ] = None,
+    norm: Annotated[
+        str | None, _option(text="Of the backbone: batch, group or none.", panel=LEARNER)
+    ] = None,
+    inner_steps: Annotated[
+        int | None, _option(text="Steps of the inner loop, where there is one.", panel=LEARNER)
+    ] = None,
+    inner_rate: Annotated[
+        float | None, _option(text="Rate of the inner loop, where there is one.", panel=LEARNER)
+    ] = None,
+    first_order: Annotated[
+        bool | None,
+        _option("--first-order", text="Treat inner gradients as constants.", panel=LEARNER),
+    ] = None,
+    learner_option: Annotated[
+        list[str] | None,
+        _option(
+            text="Any argument of the learner's constructor; may be given again.",
+            panel=LEARNER,
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
+    backbone_option: Annotated[
+        list[str] | None,
+        _option(
+            text="Any argument of the backbone's constructor; may be given again.",
+            panel=LEARNER,
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
+    ways: Annotated[
+        str | None,
+        _option(
+            text="Classes in a task, or a range such as 5-20. Default: 5.",
+            panel=TASKS,
+            metavar="N|LOW-HIGH",
+        ),
+    ] = None,
+    shots: Annotated[
+        str | None,
+        _option(
+            text="Support examples of a class, or a range. Default: 1.",
+            panel=TASKS,
+            metavar="N|LOW-HIGH",
+        ),
+    ] = None,
+    queries: Annotated[
+        int | None, _option(text="Query examples of a class. Default: 5.", panel=TASKS)
+    ] = None,
+    rotations: Annotated[
+        bool | None,
+        _option("--rotations/--no-rotations", text="Quarter turns make new classes.", panel=TASKS),
+    ] = None,
+    warp: Annotated[
+        str | None,
+        _option(
+            text="How glyphs are drawn: pen, or none for the fonts' own faces. Default: pen.",
+            panel=TASKS,
+        ),
+    ] = None,
+    steps: Annotated[int | None, _option(text="Outer steps. Default: 2000.", panel=OUTER)] = None,
+    tasks_per_step: Annotated[
+        int | None, _option(text="Tasks in an outer step. Default: 1.", panel=OUTER)
+    ] = None,
+    rate: Annotated[
+        float | None,
+        _option(text="Rate of the outer optimizer, Adam. Default: 0.001.", panel=OUTER),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        _option(text="constant, cosine or one-cycle. Default: one-cycle.", panel=OUTER),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, _option(text="Decoupled weight decay. Default: 0.", panel=OUTER)
+    ] = None,
+    average: Annotated[
+        float | None,
+        _option(text="Decay of a running mean of the weights, in 0..1. Default: 0.", panel=OUTER),
+    ] = None,
+    clip: Annotated[
+        float | None, _option(text="Largest gradient norm. Default: 10.", panel=OUTER)
+    ] = None,
+    nonfinite: Annotated[
+        str | None,
+        _option(
+            text="What a loss that is not finite does: stop or skip. Default: stop.", panel=OUTER
+        ),
+    ] = None,
+    batching: Annotated[
+        str | None,
+        _option(text="How tasks run: auto, loop or vmap. Default: auto.", panel=OUTER),
+    ] = None,
+    seed: Annotated[
+        int | None, _option(text="Of weights and tasks. Default: 0.", panel=OUTER)
+    ] = None,
+    evaluate_every: Annotated[
+        int | None,
+        _option(text="Steps between meta-validations. Default: a tenth of all.", panel=LOOKS),
+    ] = None,
+    validation_tasks: Annotated[
+        int | None, _option(text="Tasks of a meta-validation. Default: 200.", panel=LOOKS)
+    ] = None,
+    validation_ways: Annotated[
+        int | None, _option(text="Classes in such a task. Default: 5.", panel=LOOKS)
+    ] = None,
+    validation_shots: Annotated[
+        int | None, _option(text="Support examples of a class in it. Default: 1.", panel=LOOKS)
+    ] = None,
+    validation_queries: Annotated[
+        int | None, _option(text="Query examples of a class in it. Default: 5.", panel=LOOKS)
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None,
+        _option(text="Steps between checkpoints. Default: 30 seconds.", panel=LOOKS),
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Meta-train a learner in a new run folder.
+
+    What is not given comes from the recipe, if one is named, else from the
+    defaults below. A run that was stopped goes on with `quickstudy resume`.
+
+    Examples:
+      quickstudy train --data glyphs --steps 200 --out runs/a
+      quickstudy train --recipe fonts --out runs/fonts
+      quickstudy train --data photos/ --learner maml --out runs/photos
+      quickstudy train --data sinusoids --learner maml --shots 10 --out runs/sines
+      quickstudy train --learner-option distance=cosine --out runs/b
+    """
+    from quickstudy.hub.commands.following import finish, follow
+    from quickstudy.hub.config import TrainConfig, make_config
+    from quickstudy.hub.training import train as run
+
+    given = {
+        name: value
+        for name, value in context.params.items()
+        if name in TrainConfig.model_fields and name != "recipe" and value is not None
+    }
+    given["learner_options"] = pairs(learner_option, "--learner-option")
+    given["backbone_options"] = pairs(backbone_option, "--backbone-option")
+    given = {name: value for name, value in given.items() if value != {}}
+    if context.get_parameter_source("device") is not None and device == "auto":
+        del given["device"]
+    finish(follow(run(make_config(given, recipe), out, overwrite=overwrite), out), json)
+
+
+def pairs(given: list[str] | None, flag: str) -> dict[str, object]:
+    """NAME=VALUE options as a mapping; a value is JSON, or else text.
+
+    Raises:
+        RunError: one of them has no equals sign.
+
+    Examples:
+        >>> pairs(["temperature=10", "distance=cosine"], "--learner-option")
+        {'temperature': 10, 'distance': 'cosine'}
+    """
+    import json
+
+    from quickstudy.errors import RunError
+
+    found: dict[str, object] = {}
+    for pair in given or []:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise RunError(f"{flag} must be NAME=VALUE, got {pair!r}")
+        try:
+            found[name.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            found[name.replace("-", "_")] = value
+    return found
+
+
+def resume(
+    run: RunFolder,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="auto|cpu|cuda|mps", help="Where, if not where it was."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Go on with a run that was stopped or killed.
+
+    On one CPU thread the weights come out byte for byte as if it had never
+    stopped.
+
+    Examples:
+      quickstudy resume runs/a
+    """
+    from quickstudy.hub.commands.following import finish, follow
+    from quickstudy.hub.training import resume as go_on
+
+    finish(follow(go_on(run, device=device), run), json)

@@ -1,0 +1,178 @@
+"""What a meta-training run is told to do: every option, its default and its bounds."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.types import JsonValue
+
+from quickstudy.errors import RunError
+
+
+def parse_span(value: Any) -> Any:
+    """A whole number, or a range written "5-20"; anything else is left for the model to refuse.
+
+    Examples:
+        >>> parse_span("5"), parse_span("5-20"), parse_span([5, 20])
+        (5, (5, 20), (5, 20))
+    """
+    if isinstance(value, str):
+        ends = value.split("-", 1) if value[:1] != "-" else [value]
+        if not all(end.strip().lstrip("-").isdecimal() for end in ends):
+            raise ValueError("must be a whole number or a range such as 5-20")
+        value = [int(end) for end in ends] if len(ends) > 1 else int(ends[0])
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _span(least: int) -> AfterValidator:
+    def check(value: int | tuple[int, int]) -> int | tuple[int, int]:
+        low, high = value if isinstance(value, tuple) else (value, value)
+        if low < least:
+            raise ValueError(f"must be at least {least}")
+        if high < low:
+            raise ValueError("must be a range from a smaller to a larger number")
+        return low if low == high else (low, high)
+
+    return AfterValidator(check)
+
+
+Span = int | tuple[int, int]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class TrainConfig(BaseModel):
+    """The options of a run, as `config.json` in its folder holds them.
+
+    Where an option is None, the data or the method decides; `quickstudy train --help` says how.
+
+    Examples:
+        >>> TrainConfig(ways="5-20", steps=100).ways
+        (5, 20)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    data: Annotated[str, Field(min_length=1)] = "glyphs"
+    system_fonts: bool = False
+    size: Annotated[int, Field(ge=1, le=1024)] | None = None
+    channels: Literal[1, 3] | None = None
+
+    learner: str = "ProtoNet"
+    backbone: str | None = None
+    down: str | None = None
+    norm: str | None = None
+    width: int | None = None
+    inner_steps: int | None = None
+    inner_rate: float | None = None
+    first_order: bool | None = None
+    learner_options: dict[str, JsonValue] = Field(default_factory=dict)
+    backbone_options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    ways: Annotated[Span, BeforeValidator(parse_span), _span(2)] = 5
+    shots: Annotated[Span, BeforeValidator(parse_span), _span(1)] = 1
+    queries: Positive = 5
+    rotations: bool = False
+    warp: str | None = None
+
+    steps: Positive = 2000
+    tasks_per_step: Positive = 1
+    rate: Annotated[float, Field(gt=0)] = 1e-3
+    schedule: Literal["constant", "cosine", "one-cycle"] = "one-cycle"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip: Annotated[float, Field(gt=0)] | None = 10.0
+    nonfinite: Literal["stop", "skip"] = "stop"
+    batching: Literal["auto", "loop", "vmap"] = "auto"
+
+    evaluate_every: Positive | None = None
+    validation_ways: Annotated[int, Field(ge=2)] = 5
+    validation_shots: Positive = 1
+    validation_queries: Positive = 5
+    validation_tasks: Positive = 200
+    checkpoint_every: Positive | None = None
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: str = "auto"
+    threads: Positive | None = None
+
+    recipe: str | None = None
+
+    @property
+    def evaluations_apart(self) -> int:
+        """Steps between meta-validations: ten in a run unless said otherwise."""
+        return self.evaluate_every or max(1, self.steps // 10)
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "demo": {
+        "data": "glyphs", "ways": 30, "shots": 1, "queries": 4, "steps": 1500, "rate": 2e-3,
+        "rotations": True, "schedule": "one-cycle",
+    },
+    "fonts": {
+        "data": "glyphs", "ways": 30, "shots": 1, "queries": 4, "steps": 10000, "rate": 2e-3,
+        "rotations": True, "schedule": "one-cycle",
+    },
+}  # fmt: skip
+"""Options that are known to go well together; whatever else is given overrides them."""
+
+
+def make_config(given: Mapping[str, Any], recipe: str | None = None) -> TrainConfig:
+    """A checked configuration: the recipe's options, overridden by those given.
+
+    Args:
+        given: option name to value.
+        recipe: a name in `RECIPES`.
+
+    Raises:
+        RunError: an unknown recipe or option, or a value out of range; in one line.
+
+    Examples:
+        >>> make_config({"steps": 7}, "fonts").steps
+        7
+        >>> make_config({"steps": 0})
+        Traceback (most recent call last):
+        ...
+        quickstudy.errors.RunError: --steps must be at least 1, got 0
+    """
+    if recipe is not None and recipe not in RECIPES:
+        raise RunError(f"--recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    options = dict(RECIPES[recipe]) if recipe else {}
+    options |= dict(given) | {"recipe": recipe}
+    data = str(options.get("data", ""))
+    if os.sep in data or Path(data).is_dir():  # a run is resumed from any folder
+        options["data"] = str(Path(data).absolute())
+    try:
+        return TrainConfig.model_validate(options)
+    except ValidationError as error:
+        raise RunError(explain(error)) from None
+
+
+def explain(error: ValidationError, prefix: str = "--") -> str:
+    """A pydantic error in one line that says what came and what was wanted."""
+    said = []
+    for problem in error.errors():
+        place = [str(part) for part in problem["loc"] if not str(part).startswith("function-")]
+        name = place[0] if place else ""
+        wanted = _WANTED.get(problem["type"], "{msg}").format(
+            msg=problem["msg"].removeprefix("Value error, "), **problem.get("ctx", {})
+        )
+        said.append(f"{prefix}{name.replace('_', '-')} {wanted}, got {problem['input']!r}")
+    return "; ".join(dict.fromkeys(said))
+
+
+_WANTED = {
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be one of {expected}",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "extra_forbidden": "is no option",
+    "string_too_short": "must not be empty",
+}

@@ -1,0 +1,59 @@
+"""Where numbers are crunched: the device by name, and the number of threads."""
+
+import torch
+
+from quickstudy.errors import RunError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name, tried out.
+
+    Args:
+        name: "cpu", "cuda" (or "cuda:1"), "mps"; "auto" for the fastest of those that is there.
+
+    Raises:
+        RunError: an unknown name, or a device that this machine or this PyTorch lacks.
+
+    Examples:
+        >>> choose_device("cpu")
+        device(type='cpu')
+        >>> choose_device("abacus")
+        Traceback (most recent call last):
+        ...
+        quickstudy.errors.RunError: --device must be auto, cpu, cuda or mps, got 'abacus'
+    """
+    present = devices()
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if kind in present))
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
+        raise RunError(f"--device must be auto, cpu, cuda or mps, got {name!r}")
+    if kind not in present:
+        raise RunError(f"--device {name}: {_why_not(kind)}; here there is {', '.join(present)}")
+    if index and int(index) >= present[kind]:
+        raise RunError(f"--device {name}: here {kind} has {present[kind]} device, counted from 0")
+    return torch.device(name)
+
+
+def devices() -> dict[str, int]:
+    """How many devices of each kind this machine and this PyTorch have."""
+    found = {"cpu": 1}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.device_count()
+    if torch.backends.mps.is_available():
+        found["mps"] = 1
+    return found
+
+
+def _why_not(kind: str) -> str:
+    built = torch.backends.cuda.is_built() if kind == "cuda" else torch.backends.mps.is_built()
+    if built:
+        return "no such device is ready on this machine"
+    return f"the installed PyTorch {torch.__version__} was built without it"
+
+
+def set_threads(count: int | None) -> None:
+    """Use so many CPU threads (None: as many as PyTorch likes), and quick arithmetic near zero."""
+    if count is not None:
+        torch.set_num_threads(count)
+    torch.set_flush_denormal(True)

@@ -1,0 +1,246 @@
+"""The folder of a run: what lies in it, how it is made, opened, locked and replaced.
+
+config.json               what the run was told to do
+metrics.jsonl             what happened, one object a step
+checkpoint.safetensors    where it is, so that it can go on
+manifest.json, weights-*  the model, once the run has ended
+report.json               how it ended, written last
+learning_curve.png, task.png
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from quickstudy.artefacts.atomic import write_atomically, write_bytes
+from quickstudy.artefacts.manifest import MANIFEST
+from quickstudy.artefacts.schema import check_stamp, stamp
+from quickstudy.errors import RunError
+from quickstudy.hub.config import TrainConfig, explain
+
+CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
+REPORT, CURVE, PICTURE = "report.json", "learning_curve.png", "task.png"
+
+
+class Run:
+    """A run folder that exists and whose configuration could be read.
+
+    Args:
+        folder: where it is.
+        config: what it was told to do.
+    """
+
+    def __init__(self, folder: Path, config: TrainConfig) -> None:
+        self.folder = folder
+        self.config = config
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended: the report is written last."""
+        return (self / REPORT).is_file()
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model to adapt and to evaluate."""
+        return (self / MANIFEST).is_file()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """What was recorded, one mapping a step; a last line that was cut off is left out."""
+        rows = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self / METRICS).read_text(encoding="utf-8").splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    rows.append(json.loads(line))
+        return rows
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run while it is trained; the kernel lets go for a killed process.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        with (self / CONFIG).open("rb") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{self.folder} is being trained by another process; wait for it or stop it"
+                ) from None
+            except OSError:  # a file system that has no locks
+                pass
+            yield
+
+
+def open_run(path: Path | str) -> Run:
+    """The run in a folder.
+
+    Raises:
+        RunError: there is no such folder, it is not a run, or its configuration cannot be read.
+
+    Examples:
+        >>> open_run("no/such/run")
+        Traceback (most recent call last):
+        ...
+        quickstudy.errors.RunError: there is no run no/such/run: no such folder
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise RunError(f"there is no run {path}: no such folder")
+    if not (folder / CONFIG).is_file():
+        raise RunError(f"{path} is not a run: wanted a folder with a {CONFIG}")
+    return Run(folder, _read_config(folder / CONFIG))
+
+
+def _read_config(path: Path) -> TrainConfig:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        check_stamp(told, "run", path)
+        return TrainConfig.model_validate(told.get("config"))
+    except ValidationError as error:
+        raise RunError(f"{path}: {explain(error, prefix='')}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise RunError(said if str(path) in said else f"{path} cannot be read: {said}") from None
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse a run folder that could not be made, before any work is done.
+
+    Raises:
+        RunError: it exists and may not be replaced, or its place cannot be written.
+    """
+    if path.is_symlink() or path.exists():
+        _check_replaceable(path, overwrite)
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a place where nothing can be written; looking leaves nothing behind.
+
+    Raises:
+        RunError: the folder of `path` cannot be made, or no file can be made in it.
+    """
+    parent = path.absolute().parent
+    missing = [place for place in (parent, *parent.parents) if not place.exists()]
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        for made in missing:
+            with contextlib.suppress(OSError):
+                made.rmdir()
+
+
+def _check_replaceable(path: Path, overwrite: bool) -> None:
+    if not path.is_dir():
+        raise RunError(f"{path} is a file; wanted a folder to put the run in")
+    if not any(path.iterdir()):
+        return
+    if not (path / CONFIG).is_file():
+        raise RunError(f"{path} holds other files and is not a run; wanted a new or empty folder")
+    open_run(path)  # a config.json of another program is no run of ours
+    if not overwrite:
+        raise RunError(f"{path} exists; name another folder, or replace it with --overwrite")
+
+
+def create_run(path: Path, config: TrainConfig, overwrite: bool = False) -> Run:
+    """Make a run folder that holds its configuration; from outside it appears in one step.
+
+    Args:
+        path: the folder; its parents are made.
+        config: what the run is told to do.
+        overwrite: replace a run that is there. Nothing but a run or an empty folder is replaced.
+
+    Raises:
+        RunError: it exists and may not be replaced, or cannot be written.
+    """
+    check_output(path, overwrite)
+    document = {**stamp("run"), "config": config.model_dump(mode="json")}
+
+    def write(partial: Path) -> None:
+        partial.mkdir()
+        (partial / CONFIG).write_text(_json(document), encoding="utf-8")
+
+    with _set_aside(path):
+        write_atomically(path, write)
+    return Run(path, config)
+
+
+@contextlib.contextmanager
+def _set_aside(path: Path) -> Iterator[None]:
+    """Move a run out of the way: for good, or until making the new one has failed."""
+    if not (path / CONFIG).is_file():
+        yield
+        return
+    with open_run(path).lock():
+        target = Path(os.path.realpath(path))
+        aside = target.parent / f".quickstudy-{secrets.token_hex(8)}.partial"
+        target.rename(aside)
+    try:
+        yield
+    except BaseException:
+        aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+class Metrics:
+    """The append-only record of a run, one JSON object a line.
+
+    Args:
+        path: the file.
+        size: bytes to keep of what is there; what stands behind them is dropped.
+
+    Raises:
+        RunError: the file is shorter than that.
+    """
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        held = path.stat().st_size if path.exists() else 0
+        if held < size:
+            raise RunError(f"{path} has {held} bytes, the checkpoint wants {size}: it was cut off")
+        self._file = path.open("ab")
+        self._file.truncate(size)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one line; it is on its way to the disk, not yet safe there."""
+        self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.flush()
+
+    def settle(self) -> int:
+        """Make all lines safe on the disk; how many bytes they are."""
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON in one step: readers see the old file or the new one, whole.
+
+    Raises:
+        ArtefactError: it cannot be written; what was there is still there.
+    """
+    write_bytes(path, _json(value).encode())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

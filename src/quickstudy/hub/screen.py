@@ -1,0 +1,172 @@
+"""What a person sees: progress on stderr, results on stdout, plain lines where no terminal is."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from quickstudy.core.evaluate import Evaluation
+
+PLAIN_SECONDS = 10.0
+"""Without a terminal a line of progress appears about this often."""
+SMOOTHING = 0.95
+"""Of the loss that is shown, from step to step."""
+
+
+def out() -> Console:
+    """Where results go; wide enough for one line a sentence where nobody looks."""
+    return _console(sys.stdout)
+
+
+def err() -> Console:
+    """Where progress and remarks go."""
+    return _console(sys.stderr)
+
+
+def _console(stream: Any) -> Console:
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 120
+    return console
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout, and nothing else there."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+class _Rate(ProgressColumn):
+    """Steps a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "-/s", style="progress.data.speed")
+
+
+class Steps:
+    """Progress of a run: step, loss, meta-validation figure, rate and time left.
+
+    Args:
+        console: where it shows.
+        steps: how many there are.
+        done: how many were done before.
+    """
+
+    def __init__(self, console: Console, steps: int, done: int = 0) -> None:
+        self.console = console
+        self.steps = steps
+        self.loss: float | None = None
+        self.validation: Evaluation | None = None
+        self.first, self.start = done, time.monotonic()
+        self.said = self.start
+        self.bar: Progress | None = None
+        if console.is_terminal:
+            self.bar = Progress(
+                TextColumn("meta-training"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]}"),
+                TextColumn("meta-validation {task.fields[validation]}"),
+                _Rate(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self.task = self.bar.add_task("", total=steps, completed=done, loss="-", validation="-")
+
+    def __enter__(self) -> "Steps":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def show(self, step: int, loss: float, validation: Evaluation | None) -> None:
+        """One step was done."""
+        if loss == loss:
+            self.loss = loss if self.loss is None else SMOOTHING * self.loss + 0.05 * loss
+        self.validation = validation or self.validation
+        shown = "-" if self.loss is None else f"{self.loss:.3f}"
+        judged = "-" if self.validation is None else str(self.validation)
+        if self.bar:
+            self.bar.update(self.task, completed=step, loss=shown, validation=judged)
+            return
+        now = time.monotonic()
+        if validation or now - self.said >= PLAIN_SECONDS or step == self.steps:
+            self.said = now
+            rate = (step - self.first) / max(now - self.start, 1e-9)
+            left = duration((self.steps - step) / rate) if rate else "-"
+            self.console.print(
+                f"step {step}/{self.steps}  loss {shown}  meta-validation {judged}  "
+                f"{rate:.1f}/s  {left} left"
+            )
+
+
+@contextmanager
+def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for something that is counted; nothing where there is no terminal.
+
+    Yields:
+        To be told how many of how many are done.
+    """
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (
+        TextColumn(what),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    Examples:
+        >>> duration(3.2), duration(75), duration(3700)
+        ('3 s', '1 min 15 s', '1 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def percent(score: dict[str, Any] | None, metric: str = "accuracy") -> str:
+    """A score as JSON holds it, for people.
+
+    Examples:
+        >>> percent({"accuracy": 0.9448, "interval95": 0.0039})
+        '94.5 ± 0.4 %'
+        >>> percent(None)
+        '-'
+    """
+    if not score:
+        return "-"
+    if metric not in score:
+        interval = score["interval95"]
+        return f"{score['squared_error']:.3g}" + (f" ± {interval:.1g}" if interval else "")
+    interval = f" ± {100 * score['interval95']:.1f}" if score["interval95"] is not None else ""
+    return f"{100 * score[metric]:.1f}{interval} %"

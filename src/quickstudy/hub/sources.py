@@ -1,0 +1,311 @@
+"""What `--data` may name: built-in collections, formulas, and folders of class folders."""
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import JsonValue, ValidationError
+
+from quickstudy.core import Task, TaskSource
+from quickstudy.data.episodes import Episodes
+from quickstudy.data.images import folder_preprocessing, image_folder, omniglot
+from quickstudy.data.pools import Pool, split_classes
+from quickstudy.data.preprocessing import Preprocessing
+from quickstudy.data.synthetic import Blobs, Sinusoids
+from quickstudy.errors import DataError, RunError
+from quickstudy.hub.config import Span
+
+Split = Literal["train", "validation", "test", "all"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
+FOLDER_SEED = 0
+"""Which classes of a folder are meta-test does not depend on a run's seed."""
+
+SIDE = 28
+"""Of the built-in characters' images, in pixels."""
+
+INK = Preprocessing(size=SIDE, channels=1, polarity="ink")
+"""How a user's pictures become the input of a model of the built-in characters."""
+
+
+class Source(ABC):
+    """Data that tasks are drawn from, split by class.
+
+    Attributes:
+        name: as `--data` says it.
+        input_shape: of one input.
+        outputs: real targets of an example; None for classes.
+        preprocessing: how a user's files become inputs; None where there are none.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    outputs: int | None = None
+    preprocessing: Preprocessing | None = None
+
+    @abstractmethod
+    def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> TaskSource[Task]:
+        """Tasks of a split.
+
+        Raises:
+            DataError: there are too few classes or examples for such tasks.
+        """
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What the data holds, for people to read."""
+
+    def training_tasks(
+        self, ways: Span, shots: Span, queries: int, *, rotations: bool, warp: str | None
+    ) -> TaskSource[Task]:
+        """Meta-train tasks, with what makes more of the classes than there are.
+
+        Raises:
+            DataError: there are too few classes or examples for such tasks.
+            RunError: this data has no such augmentation.
+        """
+        if rotations:
+            raise RunError(f"{self.name} are no images, so it takes no --rotations")
+        if warp not in (None, "none"):
+            raise RunError(f"{self.name} are no images, so it takes no --warp")
+        return self.tasks("train", ways, shots, queries)
+
+    def validation_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
+        """Meta-validation tasks, smaller than asked for where there are too few classes."""
+        return self.tasks("validation", ways, shots, queries)
+
+
+class Images(Source):
+    """Images, by split.
+
+    Args:
+        name: as `--data` says it.
+        pools: split to its classes.
+        preprocessing: how a user's image files become like them.
+        curated: classes with too few images for a task are left out; else they are an error.
+        device: where the images, and so the tasks, lie.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pools: Mapping[str, Pool],
+        preprocessing: Preprocessing,
+        *,
+        curated: bool,
+        device: torch.device,
+    ) -> None:
+        self.name = name
+        self.pools = {split: pool.to(device) for split, pool in pools.items()}
+        self.preprocessing: Preprocessing = preprocessing
+        self.curated = curated
+        self.device = device
+        self.input_shape = tuple(next(iter(pools.values())).images.shape[1:])
+
+    def pool(self, split: Split) -> Pool:
+        """The classes of a split.
+
+        Raises:
+            DataError: this data has no such split.
+        """
+        if split not in self.pools:
+            raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.pools)}")
+        return self.pools[split]
+
+    def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> Episodes:
+        """Tasks of a split, its images as they are."""
+        return self._episodes(split, ways, shots, queries, rotations=False)
+
+    def training_tasks(
+        self, ways: Span, shots: Span, queries: int, *, rotations: bool, warp: str | None
+    ) -> Episodes:
+        """Meta-train tasks; `rotations` makes four classes of each."""
+        if warp not in (None, "none"):
+            raise RunError(f"--warp of {self.name} must be none, got {warp!r}")
+        return self._episodes("train", ways, shots, queries, rotations=rotations)
+
+    def without(self, group: str) -> "Images":
+        """The same images but for the classes of one group, an alphabet say."""
+        kept = {
+            split: pool.select([other != group for other in pool.groups])
+            for split, pool in self.pools.items()
+        }
+        how, device = self.preprocessing, self.device
+        return Images(self.name, kept, how, curated=self.curated, device=device)
+
+    def validation_tasks(self, ways: int, shots: int, queries: int) -> Episodes:
+        """Meta-validation tasks, of as many classes and images as there are."""
+        pool = self.pool("validation")
+        ways = max(2, min(ways, pool.classes))
+        if not self.curated:
+            queries = max(1, min(queries, int(pool.counts.min()) - shots))
+        return self.tasks("validation", ways, shots, queries)
+
+    def _episodes(
+        self, split: Split, ways: Span, shots: Span, queries: int, *, rotations: bool
+    ) -> Episodes:
+        pool = self.pool(split)
+        most = shots if isinstance(shots, int) else shots[1]
+        enough = pool.counts >= most + queries
+        if self.curated and bool(enough.any()):
+            pool = pool.select(enough)
+        try:
+            return Episodes(pool, ways, shots, queries, rotations=rotations)
+        except DataError as error:
+            raise DataError(f"{self._where(split)}: {error}") from None
+
+    def _where(self, split: Split) -> str:
+        classes = self.pools[split].classes
+        return self.name if split == "all" else f"{self.name}, meta-{split} ({classes} classes)"
+
+    def facts(self) -> dict[str, Any]:
+        """Classes, images and groups of each split."""
+        told: dict[str, Any] = {
+            "data": self.name,
+            "input_shape": list(self.input_shape),
+            "preprocessing": self.preprocessing.model_dump(),
+        }
+        for split, pool in self.pools.items():
+            groups = sorted(set(pool.groups) - {""})
+            told[split] = {
+                "classes": pool.classes,
+                "images": len(pool.images),
+                "images_a_class": [int(pool.counts.min()), int(pool.counts.max())],
+                "groups": groups,
+            }
+        return told
+
+
+class Formula(Source):
+    """Tasks out of a formula, fresh in every split."""
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[int, int, int], TaskSource[Task]],
+        input_shape: tuple[int, ...],
+        outputs: int | None = None,
+    ) -> None:
+        self.name = name
+        self.make = make
+        self.input_shape = input_shape
+        self.outputs = outputs
+
+    def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> TaskSource[Task]:
+        """Tasks of the formula; the split makes no difference."""
+        if not (isinstance(ways, int) and isinstance(shots, int)):
+            raise RunError(
+                f"{self.name} takes one number of ways and shots, got {ways} and {shots}"
+            )
+        return self.make(ways, shots, queries)
+
+    def facts(self) -> dict[str, Any]:
+        """The shape of an input."""
+        return {"data": self.name, "input_shape": list(self.input_shape), "outputs": self.outputs}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of data when it is opened.
+
+    Attributes:
+        preprocessing: of the model that is to see it; None where a model is yet to be made.
+        size: side of images, where the data leaves it open.
+        channels: 1 or 3, where the data leaves it open.
+        system_fonts: glyphs of all fonts on this machine.
+        device: where images lie.
+    """
+
+    preprocessing: Preprocessing | None = None
+    size: int | None = None
+    channels: Literal[1, 3] | None = None
+    system_fonts: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def _glyphs(wanted: Wanted) -> Source:
+    from quickstudy.hub.handwriting import Glyphs
+
+    return Glyphs(wanted)
+
+
+def _omniglot(wanted: Wanted) -> Source:
+    return Images("omniglot", omniglot()._asdict(), INK, curated=True, device=wanted.device)
+
+
+def _blobs(wanted: Wanted) -> Source:
+    return Formula("blobs", lambda w, s, q: Blobs(w, s, q), input_shape=(2,))
+
+
+def _sinusoids(wanted: Wanted) -> Source:
+    return Formula("sinusoids", lambda w, s, q: Sinusoids(s, q), input_shape=(1,), outputs=1)
+
+
+SOURCES: dict[str, Callable[[Wanted], Source]] = {
+    "glyphs": _glyphs,
+    "omniglot": _omniglot,
+    "blobs": _blobs,
+    "sinusoids": _sinusoids,
+}
+"""Name to what opens it."""
+FORMULAS = {
+    "blobs": "Gaussian blobs in the plane, to classify",
+    "sinusoids": "sinusoids of random amplitude and phase, to regress",
+}
+"""Those that are made on the fly, and what they are."""
+
+
+def open_source(name: str, wanted: Wanted | None = None) -> Source:
+    """The data of that name, or the folder of class folders at that path.
+
+    Args:
+        name: a name in `SOURCES`, or a path.
+        wanted: what is asked of it.
+
+    Raises:
+        DataError: no such data or folder, or one that is broken.
+
+    Examples:
+        >>> open_source("sinusoids").outputs
+        1
+        >>> open_source("omniglod")
+        Traceback (most recent call last):
+        ...
+        quickstudy.errors.DataError: --data must be ... no such folder; did you mean omniglot?
+    """
+    wanted = wanted or Wanted()
+    if name.lower() in SOURCES:
+        return SOURCES[name.lower()](wanted)
+    if not Path(name).exists():
+        alike = difflib.get_close_matches(name.lower(), SOURCES, n=1)
+        raise DataError(
+            f"--data must be {', '.join(SOURCES)} or a folder of class folders, got {name!r}: "
+            f"no such folder{f'; did you mean {alike[0]}?' if alike else ''}"
+        )
+    return _folder(name, wanted)
+
+
+def _folder(name: str, wanted: Wanted) -> Source:
+    how = wanted.preprocessing or folder_preprocessing(
+        name, size=wanted.size, channels=wanted.channels
+    )
+    pool = image_folder(name, how)
+    pools = {"all": pool}
+    if pool.classes >= 3:
+        pools |= split_classes(pool, seed=FOLDER_SEED, at_least=2)._asdict()
+    return Images(name, pools, how, curated=False, device=wanted.device)
+
+
+def preprocessing_of(stored: Mapping[str, JsonValue], path: Path | str) -> Preprocessing:
+    """The preprocessing that a stored model was trained with.
+
+    Raises:
+        RunError: it was trained on something else than images.
+    """
+    try:
+        return Preprocessing.model_validate(dict(stored))
+    except ValidationError:
+        raise RunError(f"the model in {path} was not trained on images, so it reads none") from None

@@ -1,0 +1,152 @@
+"""Model-agnostic meta-learning."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quickstudy.core import SGD, Examples, Inputs, Learner, State, Task, UpdateRule, descend
+from quickstudy.core.functional import forbid_absent
+from quickstudy.core.learner import Objective, objective_named
+from quickstudy.errors import TaskError
+from quickstudy.nets.norm import (
+    Statistics,
+    calibrate,
+    has_batch_statistics,
+    with_batch_statistics,
+    with_statistics,
+)
+
+
+class MAML(Learner):
+    """A start from which a few inner steps fit a new task.
+
+    Paper: Finn et al. 2017, Model-agnostic meta-learning, algorithms 1 and 2; `first_order` is
+    their section 5.2. Differs: the head is way-free unless `outputs` asks for the paper's: every
+    class starts from one shared row (Ye & Chao 2022, How to train your MAML, section 5), so one
+    model serves any number of ways and the order of the classes does not matter. Batch norms use
+    the support's statistics, which travel in the state, so prediction is inductive; the paper's
+    own results let queries share theirs, here `transductive`.
+
+    Args:
+        net: inputs [n, *input] to features [n, d]; says d in its attribute `features`.
+        rule: how the inner loop moves; `SGD(0.1)` where not given.
+        steps: inner steps.
+        first_order: treat the inner gradients as constants.
+        outputs: a head with so many rows of its own: classes in a fixed order, or real targets.
+            None for the way-free head.
+        objective: of support and query; a name or a callable.
+        transductive: at prediction, batch norms use the queries' own statistics.
+
+    Raises:
+        TaskError: an argument is out of range, real targets without `outputs`, a net that does
+            not say its features, or one that holds torch's own batch norm.
+
+    Examples:
+        >>> import torch
+        >>> from quickstudy.core import examples
+        >>> from quickstudy.nets import MLP
+        >>> learner = MAML(MLP(4, [8], 8), steps=2)
+        >>> support = examples(torch.rand(10, 4), torch.arange(10) % 5, way=5)
+        >>> learner.predict(learner.adapt(support), torch.rand(3, 4)).shape
+        torch.Size([3, 5])
+    """
+
+    tasks = ("classes", "values")
+
+    def __init__(
+        self,
+        net: nn.Module,
+        rule: UpdateRule | None = None,
+        steps: int = 5,
+        first_order: bool = False,
+        outputs: int | None = None,
+        objective: str | Objective = "cross_entropy",
+        transductive: bool = False,
+    ) -> None:
+        super().__init__()
+        if steps < 1:
+            raise TaskError(f"MAML needs at least one inner step, got {steps}")
+        features = getattr(net, "features", None)
+        if not isinstance(features, int):
+            raise TaskError(
+                f"MAML needs a net that says its output width, an int `features`, got {features!r}"
+            )
+        if objective == "squared_error" and outputs is None:
+            raise TaskError("squared_error needs a head for real targets: say how many, outputs=1")
+        objective_named(objective)
+        self.net = net
+        self.rule = rule if rule is not None else SGD(0.1)
+        self.steps = steps
+        self.first_order = first_order
+        self.outputs = outputs
+        self.objective = objective
+        self.transductive = transductive
+        self._norms = has_batch_statistics(net)
+        self._classifies = outputs is None or objective == "cross_entropy"
+        self.head = nn.Linear(features, outputs if outputs is not None else 1)
+
+    def adapt(self, support: Examples) -> State:
+        """Follow the rule down the support's objective.
+
+        Returns:
+            "net" and "head", the adapted parameters by name; "statistics", of the batch norms on
+            the support; "counts", the support examples of each way.
+
+        Raises:
+            TaskError: targets of another number than `outputs`.
+        """
+        objective = objective_named(self.objective)
+        counts = (support.y * support.mask[:, None]).sum(0)
+
+        def loss(params: dict[str, Tensor]) -> Tensor:
+            z, _ = self._embed(params, support)
+            return objective(self._logits(params, z, counts), support.y, support.mask)
+
+        start = self._start(support.y.shape[1])
+        params = descend(self.rule, loss, start, self.steps, self.first_order)
+        state: State = {"params": params, "counts": counts}
+        if self._norms and not self.transductive:
+            state["statistics"] = self._embed(params, support)[1]
+        return state
+
+    def predict(self, state: State, x: Inputs) -> Tensor:
+        """Logits [m, way] or means [m, outputs] with the adapted parameters."""
+        params = state["params"]
+        net = _within("net.", params)
+        if "statistics" in state:
+            z = with_statistics(self.net, x, state["statistics"], params=net)
+        else:
+            z, _ = with_batch_statistics(self.net, x, params=net)
+        return self._logits(params, z, state["counts"])
+
+    def calibrate(self, batch: Task) -> None:
+        """Set the net's population statistics, which a plain call of the net uses."""
+        if self._norms:
+            calibrate(self.net, batch.support.x.flatten(0, 1), batch.support.mask.flatten())
+
+    def _start(self, way: int) -> dict[str, Tensor]:
+        if self.outputs is not None and way != self.outputs:
+            raise TaskError(
+                f"this head has {self.outputs} outputs, got a task with {way}; "
+                "a way-free head (outputs=None) takes any number of classes"
+            )
+        params = {f"net.{name}": p for name, p in self.net.named_parameters()}
+        weight: Tensor = self.head.weight
+        bias: Tensor = self.head.bias
+        if self.outputs is None:
+            weight, bias = weight.expand(way, -1), bias.expand(way)
+        return params | {"head.weight": weight, "head.bias": bias}
+
+    def _embed(self, params: dict[str, Tensor], part: Examples) -> tuple[Tensor, Statistics]:
+        return with_batch_statistics(
+            self.net, part.x, mask=part.mask, params=_within("net.", params)
+        )
+
+    def _logits(
+        self, params: dict[str, Tensor], z: Float[Tensor, "m d"], counts: Float[Tensor, " way"]
+    ) -> Tensor:
+        logits = z @ params["head.weight"].T + params["head.bias"]
+        return forbid_absent(logits, counts) if self._classifies else logits
+
+
+def _within(prefix: str, params: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): p for k, p in params.items() if k.startswith(prefix)}

@@ -1,0 +1,145 @@
+"""Prototypical networks."""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quickstudy.core import Examples, Inputs, Learner, State, Task
+from quickstudy.core.functional import (
+    class_sums,
+    cosine_similarities,
+    forbid_absent,
+    squared_distances,
+)
+from quickstudy.core.learner import Objective, objective_named
+from quickstudy.core.tasks import tree_map
+from quickstudy.errors import TaskError
+from quickstudy.nets.norm import calibrate, has_batch_statistics, in_training
+
+
+class ProtoNet(Learner):
+    """Each class is the mean embedding of its support; queries go to the nearest.
+
+    Paper: Snell et al. 2017, Prototypical networks for few-shot learning, eq. 1 and 2. Differs:
+    masked rows are ignored; distances are divided by a temperature, which the paper leaves at 1;
+    at evaluation batch norms use population statistics, so prediction is inductive;
+    `turns`.
+
+    Args:
+        net: inputs [n, *input] to embeddings [n, d].
+        distance: "euclidean" (squared) or "cosine".
+        temperature: divides the squared distances, or multiplies the cosines; > 0.
+        learn_temperature: train it with the net.
+        turns: in training, so many groups of `shot` examples of each class take their turn as its
+            support, all others being queries: more gradient from the same embeddings. 1 is the
+            paper; 1 shot and 4 queries allow 5.
+        objective: of the queries; a name or a callable.
+
+    Raises:
+        TaskError: an argument is out of range, or the net holds torch's own batch norm.
+
+    Examples:
+        >>> from quickstudy.core import examples
+        >>> from quickstudy.nets import MLP
+        >>> learner = ProtoNet(MLP(4, [8], 8))
+        >>> support = examples(torch.rand(10, 4), torch.arange(10) % 5, way=5)
+        >>> state = learner.adapt(support)
+        >>> learner.predict(state, torch.rand(3, 4)).shape
+        torch.Size([3, 5])
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        distance: Literal["euclidean", "cosine"] = "euclidean",
+        temperature: float = 1.0,
+        learn_temperature: bool = False,
+        turns: int = 1,
+        objective: str | Objective = "cross_entropy",
+    ) -> None:
+        super().__init__()
+        if distance not in ("euclidean", "cosine"):
+            raise TaskError(f"distance must be euclidean or cosine, got {distance!r}")
+        if not temperature > 0:
+            raise TaskError(f"temperature must be positive, got {temperature}")
+        if turns < 1:
+            raise TaskError(f"the support takes at least one turn, got {turns}")
+        objective_named(objective)
+        self.net = net
+        self.distance = distance
+        self.temperature = temperature
+        self.learn_temperature = learn_temperature
+        self.turns = turns
+        self.objective = objective
+        self._norms = has_batch_statistics(net)
+        log_temperature = torch.tensor(math.log(temperature))
+        if learn_temperature:
+            self.log_temperature = nn.Parameter(log_temperature)
+        else:
+            self.register_buffer("log_temperature", log_temperature)
+
+    def adapt(self, support: Examples) -> State:
+        """Sums [way, d] and counts [way] of the support's embeddings."""
+        return self._summarise(self.net(support.x), support)
+
+    def predict(self, state: State, x: Inputs) -> Float[Tensor, "m way"]:
+        """Negative squared distances, or cosines, to the prototypes, at the temperature."""
+        return self._compare(state, self.net(x))
+
+    def extend(self, state: State, support: Examples) -> State:
+        """The state after more examples of the same ways; equals adapting to all at once."""
+        more = self.adapt(support)
+        return {key: state[key] + more[key] for key in state}
+
+    def loss(self, task: Task) -> Float[Tensor, ""]:
+        """The objective on the query; in training, batch norms see the task's own images.
+
+        As in the authors' code, support and query share one forward pass in training mode.
+        """
+        if not self.training:
+            return super().loss(task)
+        both = tree_map(lambda s, q: torch.cat([s, q]), task.support, task.query)
+        z = in_training(self.net, both.x, both.mask)
+        shots = (task.support.y * task.support.mask[:, None]).sum(0)
+        total, asked = z.new_zeros(()), z.new_zeros(())
+        for turn in range(self.turns):
+            support, query = _roles(both, shots, turn)
+            logits = self._compare(self._summarise(z, support), z)
+            loss = objective_named(self.objective)(logits, query.y, query.mask)
+            total = total + loss * query.mask.sum()
+            asked = asked + query.mask.sum()
+        return total / asked.clamp(min=1)
+
+    def calibrate(self, batch: Task) -> None:
+        """Set the net's population statistics from a batch of tasks [tasks, n, ...]."""
+        if self._norms:
+            both = tree_map(lambda s, q: torch.cat([s, q], 1).flatten(0, 1), *batch)
+            calibrate(self.net, both.x, both.mask)
+
+    def _summarise(self, z: Tensor, support: Examples) -> State:
+        sums, counts = class_sums(z, support.y, support.mask)
+        return {"sums": sums, "counts": counts}
+
+    def _compare(self, state: State, z: Tensor) -> Tensor:
+        means = state["sums"] / state["counts"].clamp(min=1)[:, None]
+        temperature = self.log_temperature.exp()
+        if self.distance == "euclidean":
+            logits = -squared_distances(z, means) / temperature
+        else:
+            logits = cosine_similarities(z, means) * temperature
+        return forbid_absent(logits, state["counts"])
+
+
+def _roles(both: Examples, shots: Float[Tensor, " way"], turn: int) -> tuple[Examples, Examples]:
+    """The same rows as support and as query: at turn t, a class's t-th `shots` examples support it."""
+    labels = both.y * both.mask[:, None]
+    # How many of its class stand before each row; unlabelled rows and padding are in no class.
+    rank = ((labels.cumsum(0) - labels) * labels).sum(1)
+    shot = labels @ shots
+    # A class too small for a whole support in this turn has no queries in it either.
+    whole = labels @ (labels.sum(0) >= (turn + 1) * shots).to(labels.dtype)
+    chosen = whole * (rank >= turn * shot) * (rank < (turn + 1) * shot)
+    return both._replace(mask=chosen), both._replace(mask=whole - chosen)

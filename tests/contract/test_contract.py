@@ -1,0 +1,234 @@
+"""The nine contracts that every learner passes, on every net and in every batching mode."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.func import functional_call
+
+import quickstudy.learners
+import quickstudy.nets
+from quickstudy.artefacts import load_model, load_state, read_state_header, save_model, save_state
+from quickstudy.core import Examples, Task, accumulate_gradients, evaluate, fit, unstack
+from quickstudy.core.tasks import leaves, pad, tree_map
+from quickstudy.hub.catalogue import CATALOGUE
+from quickstudy.nets import MLP
+
+from . import zoo
+
+PAIRS = [(learner, net) for learner in zoo.LEARNERS for net in zoo.NETS]
+every_pair = pytest.mark.parametrize(("learner", "net"), PAIRS)
+
+
+def gradients(module):
+    return {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+
+
+def assert_close(ours, theirs, tolerance=1e-9):
+    for a, b in zip(leaves(ours), leaves(theirs), strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+def test_every_catalogued_learner_and_net_is_in_the_zoo():
+    made = [row.make(MLP(6, [8], 8)) for row in zoo.LEARNERS.values()]
+    assert {type(m).__name__ for m in made} == set(quickstudy.learners.__all__)
+    nets = {type(make()).__name__ for make, _ in zoo.NETS.values()}
+    assert nets == set(quickstudy.nets.__all__) - {"BatchNorm"}
+
+
+@pytest.mark.parametrize("mode", zoo.BATCHINGS)
+@every_pair
+def test_1_batched_equals_one_at_a_time(learner, net, mode):
+    module, batch = zoo.build(learner, net), zoo.batch(net)
+    alone = torch.stack([module.loss(task) for task in unstack(batch)])
+    if not zoo.LEARNERS[learner].trains:
+        batched = torch.func.vmap(module.loss)(batch)
+        assert_close(batched, alone.detach())
+        return
+    alone.mean().backward()
+    wanted = gradients(module)
+    module.zero_grad(set_to_none=True)
+    losses = accumulate_gradients(module, batch, zoo.BATCHINGS[mode])
+    assert_close(losses, alone.detach())
+    assert gradients(module).keys() == wanted.keys()
+    assert_close(gradients(module), wanted)
+
+
+@pytest.mark.parametrize("learner", zoo.LEARNERS)
+@pytest.mark.parametrize("net", ["mlp", "mlp-plain"])  # no kink at the output
+def test_1_gradients_equal_finite_differences(learner, net):
+    row = zoo.LEARNERS[learner]
+    module, task = zoo.build(learner, net), zoo.task(net)
+    if not row.trains or getattr(module, "first_order", False):
+        pytest.skip("has no exact gradient to compare with")
+    module.loss(task).backward()
+    generator = torch.Generator().manual_seed(1)
+    direction = {
+        n: torch.randn(p.shape, generator=generator, dtype=p.dtype)
+        for n, p in module.named_parameters()
+    }
+    slope = sum((direction[n] * g).sum() for n, g in gradients(module).items())
+
+    def moved(by):
+        weights = {n: p + by * direction[n] for n, p in module.named_parameters()}
+        return functional_call(_LossOf(module), {f"of.{n}": w for n, w in weights.items()}, (task,))
+
+    step = 1e-6
+    with torch.no_grad():
+        measured = (moved(step) - moved(-step)) / (2 * step)
+    torch.testing.assert_close(slope.detach(), measured, rtol=1e-4, atol=1e-7)
+
+
+class _LossOf(torch.nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.of = module
+
+    def forward(self, task):
+        return self.of.loss(task)
+
+
+@pytest.mark.parametrize("processes", [2])
+def test_2_many_processes_equal_one(processes, tmp_path):
+    script = Path(__file__).with_name("many_processes.py")
+    meeting = (tmp_path / "meeting").as_uri()
+    started = [
+        subprocess.Popen(
+            [sys.executable, script, meeting, str(rank), str(processes)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [0] * processes, "\n".join(outputs)
+    assert all("largest difference" in output for output in outputs)
+
+
+@every_pair
+def test_3_adapt_is_pure(learner, net):
+    module, task = zoo.build(learner, net), zoo.task(net)
+    for mode in (module.train(), module.eval()):
+        before = {n: t.clone() for n, t in mode.state_dict().items()}
+        random = torch.get_rng_state()
+        first, second = mode.adapt(task.support), mode.adapt(task.support)
+        assert all(map(torch.equal, leaves(first), leaves(second)))
+        assert all(torch.equal(t, before[n]) for n, t in mode.state_dict().items())
+        assert torch.equal(torch.get_rng_state(), random)
+        assert not any(p.grad is not None for p in mode.parameters())
+
+
+@every_pair
+def test_3_adapting_without_gradients_gives_the_same(learner, net):
+    module, task = zoo.build(learner, net).eval(), zoo.task(net)
+    with torch.no_grad():
+        state = module.adapt(task.support)
+    assert_close(state, tree_map(torch.Tensor.detach, module.adapt(task.support)), 1e-12)
+    assert not any(leaf.requires_grad for leaf in leaves(state))
+
+
+@every_pair
+def test_4_the_order_of_the_support_does_not_matter(learner, net):
+    if zoo.LEARNERS[learner].order_matters:
+        pytest.skip("the paper says that it does")
+    module, task = zoo.build(learner, net).eval(), zoo.task(net)
+    order = torch.randperm(6, generator=torch.Generator().manual_seed(0))
+    shuffled = tree_map(lambda t: t[order], task.support)
+    wanted = module.predict(module.adapt(task.support), task.query.x)
+    assert_close(module.predict(module.adapt(shuffled), task.query.x), wanted)
+
+
+@every_pair
+def test_5_a_state_survives_storage_and_names_its_artefact(learner, net, tmp_path):
+    module, task = zoo.build(learner, net).eval(), zoo.task(net)
+    manifest = save_model(tmp_path / "model", module, catalogue=CATALOGUE)
+    loaded = load_model(tmp_path / "model", catalogue=CATALOGUE)
+    state = tree_map(torch.Tensor.detach, module.adapt(task.support))
+    path = tmp_path / "mine.state"
+    save_state(
+        path, state, artefact=tmp_path / "model", digest=manifest.digest, labels=["a", "b", "c"]
+    )
+    stored = load_state(path, model=loaded)
+    assert read_state_header(path).labels == ["a", "b", "c"]
+    assert read_state_header(path).artefact.digest == loaded.manifest.digest
+    assert all(map(torch.equal, leaves(stored.state), leaves(state)))
+    answer = loaded.learner.predict(stored.state, task.query.x)
+    # Stored tensors are contiguous, adapted ones may not be: the last bits of a product differ.
+    assert_close(answer, module.predict(state, task.query.x), 1e-12)
+
+
+@every_pair
+def test_6_padding_changes_nothing(learner, net):
+    module, task = zoo.build(learner, net), zoo.task(net)
+    width = zoo.WAY if getattr(module, "outputs", None) else zoo.WAY + 2
+    padded = Task(pad(task.support, 11, width), pad(task.query, 14, width))
+    # What stands in the padding must not matter either.
+    padded.support.x[6:] = 1e3
+    padded.query.x[9:] = -1e3
+    for mode in (module.train(), module.eval()):
+        assert_close(mode.loss(padded), mode.loss(task))
+        answer = mode.predict(mode.adapt(padded.support), task.query.x)
+        wanted = mode.predict(mode.adapt(task.support), task.query.x)
+        assert_close(answer[:, : zoo.WAY], wanted)
+        assert answer.isfinite().all()
+        assert (answer[:, zoo.WAY :] < -1e6).all()
+
+
+@pytest.mark.parametrize("learner", zoo.LEARNERS)
+def test_7_it_learns(learner):
+    """Six directions that eighteen loud numbers drown: near chance before, nearly solved after."""
+    torch.manual_seed(0)
+    module = zoo.LEARNERS[learner].make(MLP(20, [32], 16))
+    assert evaluate(module, Directions(noise=3.0), tasks=100, seed=1).mean < 0.75
+    trains = zoo.LEARNERS[learner].trains
+    if trains:
+        steps = fit(
+            module,
+            Directions(noise=3.0),
+            steps=200,
+            optimizer=lambda parameters: torch.optim.Adam(parameters, 1e-2),
+        )
+        assert all(math.isfinite(progress.loss) for progress in steps)
+    quiet = Directions(noise=3.0 if trains else 0.1)
+    assert evaluate(module, quiet, tasks=100, seed=1).mean > 0.9
+
+
+class Directions:
+    """Three-way tasks of six directions in a plane, in the first two of twenty numbers."""
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def sample(self, count, generator):
+        def half(classes, each):
+            angles = classes.repeat_interleave(each, 1) * (math.pi / 3)
+            plane = torch.stack([angles.cos(), angles.sin()], -1)
+            plane = plane + 0.1 * torch.randn(plane.shape, generator=generator)
+            loud = self.noise * torch.randn(*angles.shape, 18, generator=generator)
+            y = torch.eye(zoo.WAY).repeat_interleave(each, 0).expand(count, -1, -1)
+            return Examples(torch.cat([plane, loud], -1), y, torch.ones(angles.shape))
+
+        classes = torch.rand(count, 6, generator=generator).argsort(1)[:, : zoo.WAY]
+        return Task(half(classes, 3), half(classes, 5))
+
+
+@pytest.mark.parametrize("name", quickstudy.learners.__all__)
+def test_8_its_docstring_names_its_paper_and_what_differs(name):
+    text = getattr(quickstudy.learners, name).__doc__
+    assert "Paper:" in text
+    assert "Differs:" in text
+
+
+@every_pair
+def test_9_a_query_alone_is_answered_as_among_others(learner, net):
+    module, task = zoo.build(learner, net).eval(), zoo.task(net)
+    if module.transductive:
+        pytest.skip("declared transductive")
+    state = module.adapt(task.support)
+    together = module.predict(state, task.query.x)
+    alone = torch.cat([module.predict(state, x[None]) for x in task.query.x])
+    assert_close(alone, together)

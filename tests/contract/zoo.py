@@ -1,0 +1,77 @@
+"""Every learner, every net and every batching mode that the contracts run over.
+
+A new learner adds one row to LEARNERS, a new backbone one to NETS.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from quickstudy.core import SGD, Batching, Examples, Learner, Task, examples, stack
+from quickstudy.learners import MAML, NearestMean, ProtoNet
+from quickstudy.nets import MLP, Conv4
+
+WAY = 3
+
+
+class Row(NamedTuple):
+    """How a learner is made from a net; `trains` is False for controls that have no parameters."""
+
+    make: Callable[[nn.Module], Learner]
+    trains: bool = True
+    order_matters: bool = False
+
+
+LEARNERS = {
+    "protonet": Row(lambda net: ProtoNet(net)),
+    "protonet-cosine": Row(
+        lambda net: ProtoNet(net, "cosine", temperature=5.0, learn_temperature=True)
+    ),
+    "protonet-turns": Row(lambda net: ProtoNet(net, turns=3)),
+    "maml": Row(lambda net: MAML(net, SGD(0.4), steps=2)),
+    "maml-momentum": Row(lambda net: MAML(net, SGD(0.2, momentum=0.5), steps=2)),
+    "maml-first-order": Row(lambda net: MAML(net, SGD(0.4), steps=2, first_order=True)),
+    "maml-fixed-head": Row(lambda net: MAML(net, SGD(0.4), steps=2, outputs=WAY)),
+    "nearest-mean": Row(lambda net: NearestMean(), trains=False),
+}
+
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "mlp": (lambda: MLP(6, [8, 8, 8], 8, norm="batch"), (6,)),
+    "mlp-plain": (lambda: MLP(6, [8, 8], 8), (6,)),
+    "conv4-pool": (lambda: Conv4(1, width=4, size=16), (1, 16, 16)),
+    "conv4-stride": (lambda: Conv4(1, width=4, size=16, down="stride"), (1, 16, 16)),
+    "conv4-group": (lambda: Conv4(1, width=8, size=16, norm="group"), (1, 16, 16)),
+}
+
+BATCHINGS = {"loop": Batching("loop"), "vmap": Batching("vmap"), "chunks": Batching("vmap", 2)}
+
+
+def build(learner: str, net: str) -> Learner:
+    """A learner on a net, float64, the same weights at every call."""
+    torch.manual_seed(0)
+    made = LEARNERS[learner].make(NETS[net][0]()).double()
+    # Zero heads and unit norms hide mistakes: no parameter may stand at a special value.
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return made
+
+
+def task(net: str, seed: int = 0, support: int = 6, query: int = 9, way: int = WAY) -> Task:
+    """One random task whose inputs fit the net, float64."""
+    shape = NETS[net][1]
+    generator = torch.Generator().manual_seed(seed)
+
+    def half(rows: int) -> Examples:
+        x = torch.randn(rows, *shape, dtype=torch.float64, generator=generator)
+        made = examples(x, torch.arange(rows) % way, way)
+        return Examples(made.x, made.y.double(), made.mask.double())
+
+    return Task(half(support), half(query))
+
+
+def batch(net: str, tasks: int = 3) -> Task:
+    """A batch of tasks of different lengths, so that padding is among them."""
+    return stack([task(net, seed, support=6 + seed, query=9 - seed) for seed in range(tasks)])

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from quickstudy.core import Batching, Learner, evaluate, summarise
+from quickstudy.core.evaluate import accuracy
+from quickstudy.data import Blobs, Sinusoids
+from quickstudy.errors import TaskError
+from quickstudy.learners import MAML, NearestMean
+from quickstudy.nets import MLP
+
+
+def test_the_interval_is_the_normal_one_over_tasks():
+    found = summarise(torch.tensor([0.0, 1.0, 1.0, 0.0]))
+    assert found.mean == 0.5
+    assert found.interval95 == pytest.approx(1.96 * (1 / 3) ** 0.5 / 2)
+    assert found.tasks == 4
+
+
+def test_the_same_seed_gives_every_learner_the_same_tasks():
+    source = Blobs(way=4, shot=2, spread=0.8)
+    first = evaluate(NearestMean(), source, tasks=45, seed=7)
+    assert torch.equal(first.values, evaluate(NearestMean(), source, tasks=45, seed=7).values)
+    assert not torch.equal(first.values, evaluate(NearestMean(), source, tasks=45, seed=8).values)
+    assert first.values.shape == (45,)
+
+
+def test_batching_changes_no_figure():
+    source = Blobs(way=4, shot=2, spread=0.8)
+    one, many = (
+        evaluate(NearestMean(), source, tasks=30, batching=Batching(mode, 7))
+        for mode in ("loop", "vmap")
+    )
+    assert torch.equal(one.values, many.values)
+
+
+class Coin(Learner):
+    def adapt(self, support):
+        return {}
+
+    def predict(self, state, x):
+        return torch.ones(len(x), 5)
+
+
+def test_a_learner_that_knows_nothing_is_at_chance():
+    assert evaluate(Coin(), Blobs(way=5, queries=5), tasks=20).mean == pytest.approx(0.2)
+
+
+def test_evaluation_leaves_the_mode_and_needs_tasks():
+    learner = NearestMean().train()
+    evaluate(learner, Blobs(), tasks=1)
+    assert learner.training
+    with pytest.raises(TaskError, match="at least one task, got 0"):
+        evaluate(learner, Blobs(), tasks=0)
+
+
+def test_regressors_are_judged_by_squared_error():
+    torch.manual_seed(0)
+    learner = MAML(MLP(1, [8], 8), outputs=1, objective="squared_error", steps=1)
+    found = evaluate(learner, Sinusoids(), tasks=20)
+    assert found.metric == "squared_error"
+    assert found.score == -found.mean < 0
+
+
+def test_padding_and_unlabelled_rows_are_not_judged():
+    logits = torch.eye(2)[[0, 0, 1, 1]]
+    y = torch.tensor([[1.0, 0], [0, 1.0], [0, 0], [0, 1.0]])
+    assert accuracy(logits, y, torch.tensor([1.0, 1.0, 1.0, 0.0])).item() == 0.5

@@ -1,0 +1,150 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from quickstudy.artefacts import load_checkpoint, save_checkpoint
+from quickstudy.core import Evaluation, evaluate, fit
+from quickstudy.data import Blobs
+from quickstudy.errors import RunError, TaskError
+from quickstudy.learners import MAML, ProtoNet
+from quickstudy.nets import MLP
+
+
+class Dropped(MLP):
+    """A net that draws from torch's global generator, as dropout does."""
+
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.2, self.training)
+
+
+def learner(net=MLP):
+    torch.manual_seed(0)
+    return ProtoNet(net(2, [8], 8, norm="batch"))
+
+
+def started(**options):
+    return fit(
+        learner(Dropped),
+        Blobs(way=3, shot=1),
+        steps=12,
+        tasks_per_step=2,
+        average=0.9,
+        evaluate_every=4,
+        validate=lambda module: evaluate(module, Blobs(way=3, shot=1), tasks=20),
+        schedule=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 12),
+        **options,
+    )
+
+
+@pytest.mark.parametrize("stopped_after", [1, 4, 7, 11])
+def test_a_resumed_run_ends_in_the_same_bytes(stopped_after, tmp_path):
+    whole = started(seed=3)
+    progress = list(whole)
+    first = started(seed=3)
+    for _ in range(stopped_after):
+        next(first)
+    save_checkpoint(tmp_path / "checkpoint", first.state_dict())
+    torch.manual_seed(99)  # another process would not stand where this one did
+    second = started(seed=5)
+    second.load_state_dict(load_checkpoint(tmp_path / "checkpoint"))
+    rest = list(second)
+    assert rest == progress[stopped_after:]
+    for name, tensor in whole.learner.state_dict().items():
+        assert torch.equal(tensor, second.learner.state_dict()[name]), name
+
+
+def test_looking_at_validation_does_not_change_training():
+    quiet = fit(learner(), Blobs(way=3, shot=1), steps=6)
+    watched = fit(
+        learner(),
+        Blobs(way=3, shot=1),
+        steps=6,
+        evaluate_every=1,
+        validate=lambda m: evaluate(m, Blobs(way=3, shot=1), tasks=5),
+    )
+    assert [p.loss for p in quiet] == [p.loss for p in watched]
+
+
+def test_the_best_weights_are_kept():
+    scores = iter([0.5, 0.9, 0.7])
+    seen = []
+
+    def validate(module):
+        seen.append(module.net.layers[0].weight.detach().clone())
+        return Evaluation(next(scores), 0.1, 10)
+
+    run = fit(learner(), Blobs(), steps=3, evaluate_every=1, validate=validate)
+    assert [p.best for p in run] == [True, True, False]
+    assert torch.equal(run.learner.net.layers[0].weight, seen[1])
+    assert not run.learner.training
+
+
+def test_a_kept_learner_has_the_statistics_of_its_weights():
+    run = fit(learner(), Blobs(way=3), steps=2, calibration_tasks=8)
+    for _ in run:
+        pass
+    norm = run.learner.net.layers[1]
+    batch = Blobs(way=3).sample(8, torch.Generator().manual_seed(2**31 - 1))
+    x = torch.cat([batch.support.x, batch.query.x], 1).flatten(0, 1)
+    torch.testing.assert_close(norm.mean, run.learner.net.layers[0](x).mean(0).detach())
+
+
+class Exploding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(()))
+
+    def loss(self, x):
+        return self.w * x.sum()
+
+
+class Numbers:
+    """A source of plain tensors: fit does not ask for tasks."""
+
+    def __init__(self, bad_at):
+        self.drawn, self.bad_at = 0, bad_at
+
+    def sample(self, count, generator):
+        self.drawn += 1
+        return torch.full((count, 1), math.nan if self.drawn == self.bad_at else 1.0)
+
+
+def test_a_loss_that_is_not_finite_stops_with_one_clear_line():
+    run = fit(Exploding(), Numbers(bad_at=2), steps=4)
+    next(run)
+    with pytest.raises(RunError, match="step 2: the loss is nan"):
+        next(run)
+
+
+def test_such_steps_can_be_skipped():
+    run = fit(Exploding(), Numbers(bad_at=2), steps=4, nonfinite="skip")
+    losses = [p.loss for p in run]
+    assert math.isnan(losses[1])
+    assert math.isfinite(run.learner.w.item())
+    assert losses[2] < losses[0]
+
+
+def test_clipping_bounds_the_step_and_reports_the_norm_before():
+    run = fit(
+        Exploding(), Numbers(0), steps=1, clip=0.25, optimizer=lambda p: torch.optim.SGD(p, 1.0)
+    )
+    assert next(run).gradient_norm == pytest.approx(1.0)
+    assert run.learner.w.item() == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"steps": 0}, {"tasks_per_step": 0}, {"average": 1.0}, {"clip": 0.0}, {"nonfinite": "hide"}],
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(TaskError, match=next(iter(options))):
+        fit(learner(), Blobs(), **{"steps": 1, **options})
+
+
+def test_a_checkpoint_of_another_learner_is_refused():
+    state = fit(learner(), Blobs(), steps=1).state_dict()
+    other = fit(MAML(MLP(2, [4], 4)), Blobs(), steps=1)
+    with pytest.raises(RunError, match="does not fit"):
+        other.load_state_dict(state)

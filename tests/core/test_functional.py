@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quickstudy.core.functional import (
+    class_sums,
+    cosine_similarities,
+    prototypes,
+    ridge,
+    squared_distances,
+)
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**31))
+def test_squared_distances_equal_the_naive_ones(n, d, seed):
+    g = torch.Generator().manual_seed(seed)
+    a = torch.randn(n, d, dtype=torch.float64, generator=g)
+    b = torch.randn(3, d, dtype=torch.float64, generator=g)
+    naive = ((a[:, None] - b[None]) ** 2).sum(-1)
+    torch.testing.assert_close(squared_distances(a, b), naive, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d"), [(4, 9), (9, 4), (5, 5)])
+def test_ridge_equals_the_normal_equations_on_real_rows_only(n, d):
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(n, d, dtype=torch.float64, generator=g)
+    y = torch.randn(n, 2, dtype=torch.float64, generator=g)
+    mask = torch.ones(n, dtype=torch.float64)
+    mask[-1] = 0
+    real_z, real_y = z[:-1].numpy(), y[:-1].numpy()
+    wanted = np.linalg.solve(real_z.T @ real_z + 0.3 * np.eye(d), real_z.T @ real_y)
+    z[-1] = float("nan")
+    np.testing.assert_allclose(ridge(z, y, mask, 0.3).numpy(), wanted, rtol=1e-9)
+
+
+def test_what_is_masked_cannot_spread_nan():
+    z = torch.tensor([[1.0], [float("nan")]], requires_grad=True)
+    y = torch.tensor([[1.0], [1.0]])
+    means = prototypes(z, y, torch.tensor([1.0, 0.0]))
+    means.sum().backward()
+    assert means.tolist() == [[1.0]]
+    assert z.grad.tolist() == [[1.0], [0.0]]
+
+
+def test_a_class_without_support_has_a_zero_count():
+    sums, counts = class_sums(torch.ones(1, 2), torch.tensor([[0.0, 1.0]]), torch.ones(1))
+    assert counts.tolist() == [0, 1]
+    assert sums[0].tolist() == [0, 0]
+
+
+def test_the_cosine_of_a_zero_row_is_zero():
+    assert cosine_similarities(torch.zeros(1, 3), torch.ones(1, 3)).item() == 0

@@ -1,0 +1,32 @@
+"""The package as it is installed: its face, its version, what importing it costs."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import quickstudy
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_name_of_the_face_is_there() -> None:
+    for name in quickstudy.__all__:
+        assert getattr(quickstudy, name) is not None
+    assert sorted(quickstudy.__all__) == dir(quickstudy)
+
+
+def test_importing_loads_no_torch() -> None:
+    code = "import quickstudy, sys; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_one_version() -> None:
+    assert version("quickstudy") == quickstudy.__version__
+    assert f"version: {quickstudy.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    tested = (ROOT / "constraints.txt").read_text().split("torch==")[1].strip()
+    assert f'"torch>={tested.rpartition(".")[0]}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_it_is_typed() -> None:
+    assert (Path(quickstudy.__file__).parent / "py.typed").is_file()
