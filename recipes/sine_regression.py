@@ -2,8 +2,8 @@
 
 Every task is a sine of its own amplitude and phase. MAML finds a start from which one gradient step
 on ten points fits a new sine, and more steps fit it better. The control is the same net trained on
-the same sines without inner steps: it learns their mean, and fine-tuning it on the same ten points,
-even at the rate that serves it best, hardly helps.
+the same sines without inner steps: it learns their mean, and ten steps of fine-tuning on the same
+points, even at the rate that serves it best, leave it far behind MAML's first step.
 
     python recipes/sine_regression.py             # about a minute
     python recipes/sine_regression.py --quick     # seconds, a rougher picture

@@ -65,8 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # the first process of the session; the others inherit
         cache = _make_cache()
         config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
-    if hasattr(config, "workerinput") or getattr(config.option, "numprocesses", None):
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes already fill the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' processes already fill the cores
     os.environ["MPLBACKEND"] = "agg"
     settings.register_profile(
         "quickstudy",

@@ -93,7 +93,7 @@ def test_a_disk_that_fails_at_any_call(
 def test_what_a_name_stands_for_is_on_the_disk_first(
     tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pulled plug loses what was not forced to the disk: bytes, then their name, in this order."""
+    """A pulled plug loses what was not forced to the disk: bytes first, then their name."""
     events: list[tuple[str, int]] = []
     fsync, replace = os.fsync, os.replace
 

@@ -243,6 +243,8 @@ def test_tensors_without_plain_values_are_refused(
     [
         ({"metrics": {"a": torch.ones(1)}}, "metrics.a is a Tensor; wanted a JSON value"),
         ({"training": {"data": {1: 2}}}, "training.data has the key 1"),
+        ({"preprocessing": [1]}, "is no manifest: preprocessing: Input should be a valid dict"),
+        ({"input_shape": ("a", 3)}, r"is no manifest: input_shape\.0: Input should be a valid int"),
         ({"preprocessing": {"path": "\udce9"}}, "preprocessing.path .* valid Unicode"),
     ],
 )

@@ -42,6 +42,10 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mlp-plain": (lambda: MLP(6, [8, 8], 8), (6,)),
     "conv4-pool": (lambda: Conv4(1, width=4, size=16), (1, 16, 16)),
     "conv4-stride": (lambda: Conv4(1, width=4, size=16, down="stride"), (1, 16, 16)),
+    "conv4-norm-last": (
+        lambda: Conv4(1, width=(2, 4, 4, 4), size=16, halvings=3, norm_last=True),
+        (1, 16, 16),
+    ),
     "conv4-group": (lambda: Conv4(1, width=8, size=16, norm="group"), (1, 16, 16)),
 }
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quickstudy.data import Episodes, from_arrays
@@ -37,6 +37,7 @@ def test_uint8_stays_and_is_copied():
     assert x.max() == 0
 
 
+@example(["a", "a\0", "", "\0"])
 @given(st.lists(st.text(max_size=3), min_size=1, max_size=20))
 def test_string_labels_are_sorted_names(labels):
     pool = from_arrays(np.arange(len(labels), dtype=float), np.array(labels, dtype=object))
@@ -91,6 +92,7 @@ def test_what_is_no_data(x, labels, message):
         (["a", "b"], "labels must be integers where names are given, got strings"),
         ([0, 2], "must lie in 0..1 for 2 names, got 0..2"),
         ([0, -1], "got -1..0"),
+        (np.array([0, 2**63], np.uint64), "got 0..9223372036854775808"),
         ([0, 0], "got none for 'dog'"),
     ],
 )

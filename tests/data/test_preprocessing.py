@@ -251,9 +251,17 @@ def test_a_drawing_that_fills_its_frame_stays_where_it_is():
 def test_a_speck_in_a_large_photo_is_not_enlarged():
     photo = np.full((1000, 1000), 255, np.uint8)
     photo[500, 500] = 0
+    with pytest.raises(Unreadable, match="nothing is drawn on it that shows at 28 pixels"):
+        prepare(Image.fromarray(photo), INK)
+
+
+def test_hairlines_in_a_large_photo_show():
+    photo = np.full((1000, 1000), 255, np.uint8)
+    photo[100:900, 300] = photo[899, 300:800] = 0
     seen = prepare(Image.fromarray(photo), INK)[0]
     assert seen.max() == 255
-    assert (seen > 127).sum() <= 4
+    assert (seen[4:24, 7:9].max(axis=1) > 127).all()
+    assert (seen[24:26, 9:22].max(axis=0) > 127).all()
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])

@@ -68,11 +68,14 @@ def test_scikit_learns_own_checks(estimator, check):
 
 def test_fit_leaves_the_learner_as_it_was():
     learner = conv().train()
+    learner.net.blocks[0].eval()  # frozen by its owner
     before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
     x = np.random.default_rng(0).random((6, 1, SIZE, SIZE))
     classifier = FewShotClassifier(learner).fit(x, [0, 1, 2] * 2)
     classifier.predict(x)
     assert learner.training
+    assert learner.net.blocks[1].training
+    assert not learner.net.blocks[0].training
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.state_dict().items())
     assert all(p.grad is None for p in learner.parameters())
 
@@ -146,6 +149,12 @@ def test_stored_models_of_numbers_take_numbers(tmp_path):
     np.testing.assert_array_equal(classifier.predict(x.reshape(4, 6)), classifier.predict(x))
 
 
+def objects(values):
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
 @pytest.mark.parametrize(
     ("y", "classes"),
     [
@@ -157,6 +166,7 @@ def test_stored_models_of_numbers_take_numbers(tmp_path):
         ([frozenset({1}), "a", frozenset({1})], [frozenset({1}), "a"]),
         (np.array([7, -1, 7], dtype=np.int8), np.array([-1, 7], dtype=np.int8)),
         (np.array(["b", "a", "b"], dtype=object), np.array(["a", "b"], dtype=object)),
+        (objects([("b", 2), ("a", 1), ("b", 2)]), objects([("a", 1), ("b", 2)])),
         (torch.tensor([7, -1, 7]), np.array([-1, 7])),
         ([np.int64(7), np.int64(-1), np.int64(7)], np.array([-1, 7])),
     ],
@@ -297,6 +307,14 @@ def test_what_predict_refuses(stored):
         classifier.predict(X[:, :, None])
     with pytest.raises(qs.DataError, match="agree in number"):
         classifier.score(X, [0])
+
+
+def test_a_fit_that_fails_leaves_nothing_half_learned():
+    classifier = FewShotClassifier(qs.NearestMean()).fit(X, Y)
+    with pytest.raises(qs.DataError):
+        classifier.fit(X[:, :2], [0, 0, 0, 0])
+    with pytest.raises(NotFittedError):
+        classifier.predict(X)
 
 
 def test_what_is_no_model(tmp_path):

@@ -36,6 +36,8 @@ def test_images_of_another_shape_are_refused():
     [
         lambda: Conv4(size=8),
         lambda: Conv4(width=0),
+        lambda: Conv4(width=(8, 8)),
+        lambda: Conv4(halvings=5),
         lambda: Conv4(down="average"),
         lambda: MLP(0),
         lambda: MLP(4, [0]),

@@ -38,8 +38,9 @@ def write_atomically(path: Path | str, write: Callable[[Path], object]) -> None:
         write: makes a file or a folder at the temporary path it is given, in the same parent.
 
     Raises:
-        ArtefactError: it cannot be written (what was there is still there, and no temporary is
-            left behind), or a folder that is not empty is in the way.
+        ArtefactError: it cannot be written, or a folder that is not empty is in the way. What was
+            there is still there (if only the last step failed, forcing the new name to the disk,
+            the new one is), and no temporary is left behind.
 
     Examples:
         >>> import tempfile

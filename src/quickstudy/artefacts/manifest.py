@@ -130,12 +130,31 @@ def read_manifest(path: Path | str) -> Manifest:
             f"{file} is damaged or was edited: its fields have the SHA-256 digest "
             f"{_digest(document)}, and it says {checksum}"
         )
+    return parse_manifest(document, file)
+
+
+def parse_manifest(document: object, path: Path) -> Manifest:
+    """A manifest from its fields.
+
+    Args:
+        document: field to value.
+        path: of the manifest, for the message.
+
+    Raises:
+        ArtefactError: a field is missing or of another type; says which.
+
+    Examples:
+        >>> parse_manifest({}, Path("a/manifest.json"))
+        Traceback (most recent call last):
+            ...
+        quickstudy.errors.ArtefactError: a/manifest.json is no manifest: format: Field required
+    """
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ArtefactError(f"{file} is no manifest: {where}: {first['msg']}") from error
+        raise ArtefactError(f"{path} is no manifest: {where}: {first['msg']}") from error
 
 
 def refuse_foreign(folder: Path) -> None:

@@ -22,6 +22,7 @@ from quickstudy.artefacts.manifest import (
     MANIFEST,
     Manifest,
     Weights,
+    parse_manifest,
     read_manifest,
     refuse_foreign,
     write_manifest,
@@ -97,7 +98,7 @@ def save_model(
     tensors = _tensors(learner)
     raw = to_bytes(tensors, {"format": "pt"})
     digest = hashlib.sha256(raw).hexdigest()
-    manifest = Manifest.model_validate(
+    manifest = parse_manifest(
         {
             **stamp("model"),
             "learner": describe(learner, catalogue),
@@ -108,7 +109,8 @@ def save_model(
             "weights": Weights(
                 file=f"weights-{digest[:16]}.safetensors", sha256=digest, bytes=len(raw)
             ),
-        }
+        },
+        folder / MANIFEST,
     )
     if not list(own_modules(manifest.learner)):
         with _about(f"cannot store this {type(learner).__name__}"):

@@ -47,18 +47,17 @@ def from_arrays(
         raise DataError(
             f"x and labels must agree in number, got {len(values)} rows and {len(index)} labels"
         )
-    if names is not None:
-        if found.dtype.kind not in "iu":
-            raise DataError("labels must be integers where names are given, got strings")
-        index, names = found[index], list(names)
-        if int(index.min()) < 0 or int(index.max()) >= len(names):
-            raise DataError(
-                f"labels must lie in 0..{len(names) - 1} for {len(names)} names, "
-                f"got {int(index.min())}..{int(index.max())}"
-            )
-    else:
-        names = [str(label) for label in found.tolist()]
-    return Pool.from_labels(values, torch.from_numpy(index.astype(np.int64)), names, groups)
+    if names is None:
+        return Pool.from_labels(values, torch.from_numpy(index), [str(f) for f in found], groups)
+    if isinstance(found[0], str):
+        raise DataError("labels must be integers where names are given, got strings")
+    if found[0] < 0 or int(found[-1]) >= len(names):
+        raise DataError(
+            f"labels must lie in 0..{len(names) - 1} for {len(names)} names, "
+            f"got {found[0]}..{found[-1]}"
+        )
+    number = torch.tensor(found)[torch.from_numpy(index)]
+    return Pool.from_labels(values, number, list(names), groups)
 
 
 def _numbers(x: ArrayLike | Tensor) -> Tensor:
@@ -81,17 +80,21 @@ def _numbers(x: ArrayLike | Tensor) -> Tensor:
     return values
 
 
-def _classes(labels: ArrayLike | Tensor) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+def _classes(labels: ArrayLike | Tensor) -> tuple[list[str] | list[int], NDArray[np.int64]]:
     """The distinct labels, sorted, and the place of each row's label among them."""
     array = _array("labels", labels)
     if array.ndim != 1:
         raise DataError(f"labels must be [n], one a row, got shape {list(array.shape)}")
-    if array.dtype == object and all(isinstance(label, str) for label in array):
-        array = array.astype(str)
-    if array.dtype.kind not in "iuU":
+    # numpy's strings lose trailing zero characters, Python's do not.
+    rows = list(labels) if isinstance(labels, Sequence) else array.tolist()
+    if rows and all(isinstance(label, str) for label in rows):
+        kinds = sorted(set(rows))
+        place = {label: i for i, label in enumerate(kinds)}
+        return kinds, np.array([place[label] for label in rows])
+    if array.dtype.kind not in "iu":
         raise DataError(f"labels must be strings or integers, got {_said(array)}")
     found, index = np.unique(array, return_inverse=True)
-    return found, index
+    return found.tolist(), index
 
 
 def _array(name: str, value: ArrayLike | Tensor) -> NDArray[np.generic]:

@@ -42,7 +42,7 @@ def scale(images: Shaped[Tensor, "n ..."], generator: torch.Generator) -> Float[
         >>> scale(torch.tensor([[0, 51, 255]], dtype=torch.uint8), torch.Generator())
         tensor([[0.0000, 0.2000, 1.0000]])
     """
-    return images * (1 / 255) if images.dtype == torch.uint8 else images
+    return images.float().mul_(1 / 255) if images.dtype == torch.uint8 else images
 
 
 class Episodes:
@@ -175,7 +175,7 @@ class Episodes:
         draw = self.draw(count, generator)
         device = self.pool.images.device
         rows = torch.cat([draw.support.flatten(), draw.query.flatten()]).to(device)
-        images = self.pool.images[rows]
+        images = self.pool.images.index_select(0, rows)  # many times faster than images[rows]
         if self.rotations:
             shots, queries = draw.support.shape[2], draw.query.shape[2]
             turns = [draw.turns.flatten().repeat_interleave(k) for k in (shots, queries)]
@@ -253,7 +253,7 @@ def quarter_turns(
     turned = images.clone()
     for quarter in (1, 2, 3):
         rows = torch.nonzero(turns == quarter).flatten()
-        turned[rows] = torch.rot90(images[rows], quarter, (-2, -1))
+        turned.index_copy_(0, rows, torch.rot90(images.index_select(0, rows), quarter, (-2, -1)))
     return turned
 
 

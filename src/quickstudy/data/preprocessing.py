@@ -19,7 +19,7 @@ FAINT = 24
 """Differences from the background below this (of 255) are no ink."""
 
 Pixels = NDArray[np.uint8]
-Number = TypeVar("Number", np.uint8, np.int16)
+Number = TypeVar("Number", np.uint8, np.int16, np.float32)
 
 
 class Preprocessing(BaseModel):
@@ -102,7 +102,7 @@ def prepare(image: Image.Image, how: Preprocessing) -> Pixels:
         uint8 [channels, size, size].
 
     Raises:
-        Unreadable: polarity is "ink" and there is none: one colour all over.
+        Unreadable: polarity is "ink" and there is none, or none that shows at that size.
 
     Examples:
         >>> page = Image.new("L", (4, 4), color=250)
@@ -115,9 +115,12 @@ def prepare(image: Image.Image, how: Preprocessing) -> Pixels:
                [  0,   0,   0,   0]], dtype=uint8)
     """
     if how.polarity == "ink":
-        drawn = _squared(_frame(_ink(_opaque(image, behind_light_ink=True))), how.size)
-        stretched = np.minimum(drawn * (255 / max(int(drawn.max()), 1)), 255)
-        return np.repeat(stretched.round().astype(np.uint8)[None], how.channels, axis=0)
+        ink = _frame(_ink(_opaque(image, behind_light_ink=True)))
+        drawn = _squared(ink.astype(np.float32), how.size)  # thin lines are faint when shrunk
+        if drawn.max() < 1:
+            raise Unreadable(f"nothing is drawn on it that shows at {how.size} pixels")
+        stretched = (drawn * (255 / drawn.max())).round().astype(np.uint8)
+        return np.repeat(stretched[None], how.channels, axis=0)
     opaque = _opaque(image, behind_light_ink=False)
     pixels = _squared(np.asarray(opaque.convert("L" if how.channels == 1 else "RGB")), how.size)
     return np.ascontiguousarray(pixels.reshape(how.size, how.size, how.channels).transpose(2, 0, 1))
@@ -173,7 +176,8 @@ def _frame(ink: Pixels) -> Pixels:
     side = max(ink.shape)
     # A thumbnail first: single bright grains in a large photograph do not show on it.
     coarse = max(1, side // 64)
-    rows, columns = _box(np.asarray(Image.fromarray(ink).reduce(coarse)))
+    thumbnail = np.asarray(Image.fromarray(ink).reduce(coarse))
+    rows, columns = _box(thumbnail, faint=min(FAINT, max(4, int(thumbnail.max()) // 4)))
     part = ink[
         rows.start * coarse : rows.stop * coarse, columns.start * coarse : columns.stop * coarse
     ]
@@ -187,21 +191,21 @@ def _frame(ink: Pixels) -> Pixels:
     return framed
 
 
-def _box(ink: Pixels) -> tuple[slice, slice]:
+def _box(ink: Pixels, faint: int = FAINT) -> tuple[slice, slice]:
     """Rows and columns that hold ink; all of them where none does."""
-    rows, columns = (np.flatnonzero((ink > FAINT).any(axis=axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero((ink > faint).any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return slice(0, ink.shape[0]), slice(0, ink.shape[1])
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _squared(pixels: Pixels, size: int) -> Pixels:
+def _squared(pixels: NDArray[Number], size: int) -> NDArray[Number]:
     """[h, w(, 3)] in the middle of a square of its border's colour, resized to `size`."""
     height, width = pixels.shape[:2]
     side = max(height, width)
     if height != width:
-        square = np.empty((side, side, *pixels.shape[2:]), np.uint8)
-        square[:] = np.median(_border(pixels), axis=0).round().astype(np.uint8)
+        square = np.empty((side, side, *pixels.shape[2:]), pixels.dtype)
+        square[:] = np.median(_border(pixels), axis=0).round()
         top, left = (side - height) // 2, (side - width) // 2
         square[top : top + height, left : left + width] = pixels
         pixels = square

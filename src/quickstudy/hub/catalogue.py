@@ -88,6 +88,15 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
+def learner_named(name: str) -> type:
+    """The learner of that name, however it is written.
+
+    Raises:
+        RunError: no such learner.
+    """
+    return find(name, LEARNERS, "--learner")
+
+
 def build_learner(
     config: TrainConfig, input_shape: Sequence[int], outputs: int | None = None
 ) -> Learner:
@@ -107,13 +116,12 @@ def build_learner(
         >>> build_learner(config, (1, 28, 28)).steps
         2
     """
-    cls = find(config.learner, LEARNERS, "--learner")
-    options = _flags(
-        cls, {"inner_steps": "steps", "inner_rate": "rule", "first_order": None}, config
-    )
+    cls = learner_named(config.learner)
+    options = _checked(cls, config.learner_options, "--learner-option")
+    flags = {"inner_steps": "steps", "inner_rate": "rule", "first_order": None}
+    options |= _flags(cls, flags, config)
     if "rule" in options:
         options["rule"] = SGD(options["rule"])
-    options |= _checked(cls, config.learner_options, "--learner-option")
     if "net" in parameters(cls):
         options["net"] = _build_backbone(config, input_shape)
     else:
@@ -149,8 +157,10 @@ def _build_backbone(config: TrainConfig, input_shape: Sequence[int]) -> nn.Modul
     if images:
         sizes |= {"channels": input_shape[0], "size": input_shape[1]}
     options: dict[str, Any] = {k: v for k, v in sizes.items() if k in takes}
-    options |= _flags(cls, {"down": None, "norm": None, "width": None}, config)
-    net: nn.Module = cls(**options | _checked(cls, config.backbone_options, "--backbone-option"))
+    options |= _checked(cls, config.backbone_options, "--backbone-option")
+    net: nn.Module = cls(
+        **options | _flags(cls, {"down": None, "norm": None, "width": None}, config)
+    )
     return net
 
 

@@ -106,16 +106,29 @@ class TrainConfig(BaseModel):
         return self.evaluate_every or max(1, self.steps // 10)
 
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "demo": {
-        "data": "glyphs", "ways": 30, "shots": 1, "queries": 4, "steps": 1500, "rate": 2e-3,
-        "rotations": True, "schedule": "one-cycle",
-    },
-    "fonts": {
-        "data": "glyphs", "ways": 30, "shots": 1, "queries": 4, "steps": 10000, "rate": 2e-3,
-        "rotations": True, "schedule": "one-cycle",
-    },
+_CHARACTERS: dict[str, Any] = {
+    "data": "glyphs", "rotations": True, "ways": 30, "shots": 1, "queries": 4,
+    "learner_options": {"temperature": 576, "learn_temperature": True, "turns": 5},
+    "backbone_options": {"width": [32, 64, 64, 64], "halvings": 3, "norm_last": True},
+    "rate": 4e-3, "schedule": "one-cycle",
 }  # fmt: skip
+_PRINTED: dict[str, Any] = {
+    "data": "glyphs",
+    "rotations": True,
+    "learner": "ProtoNet",
+    "learner_options": {"turns": 5, "temperature": 576.0, "learn_temperature": True},
+    "backbone": "Conv4",
+    "backbone_options": {"width": [32, 64, 64, 64], "halvings": 3, "norm_last": True},
+    "ways": 30,
+    "shots": 1,
+    "queries": 4,
+    "rate": 4e-3,
+    "schedule": "one-cycle",
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "demo": _PRINTED | {"steps": 7500},
+    "fonts": _PRINTED | {"steps": 60000},
+}
 """Options that are known to go well together; whatever else is given overrides them."""
 
 
@@ -139,15 +152,26 @@ def make_config(given: Mapping[str, Any], recipe: str | None = None) -> TrainCon
     """
     if recipe is not None and recipe not in RECIPES:
         raise RunError(f"--recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
-    options = dict(RECIPES[recipe]) if recipe else {}
-    options |= dict(given) | {"recipe": recipe}
+    options = _overridden(RECIPES[recipe], given) if recipe else dict(given)
+    options["recipe"] = recipe
     data = str(options.get("data", ""))
-    if os.sep in data or Path(data).is_dir():  # a run is resumed from any folder
+    if data and (os.sep in data or Path(data).is_dir()):  # a run is resumed from any folder
         options["data"] = str(Path(data).absolute())
     try:
         return TrainConfig.model_validate(options)
     except ValidationError as error:
         raise RunError(explain(error)) from None
+
+
+def _overridden(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's options with others in their place; those of a method go along with it only."""
+    options = dict(recipe)
+    for method in ("learner", "backbone"):
+        inside = f"{method}_options"
+        if given.get(method, options.get(method)) != options.get(method):
+            options.pop(inside, None)
+        options[inside] = options.get(inside, {}) | given.get(inside, {})
+    return options | {name: value for name, value in given.items() if not name.endswith("_options")}
 
 
 def explain(error: ValidationError, prefix: str = "--") -> str:
@@ -164,10 +188,10 @@ def explain(error: ValidationError, prefix: str = "--") -> str:
 
 
 _WANTED = {
-    "greater_than_equal": "must be at least {ge}",
-    "greater_than": "must be more than {gt}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "greater_than": "must be more than {gt:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
     "literal_error": "must be one of {expected}",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",

@@ -231,4 +231,4 @@ def _command() -> str:
         return f"{os.path.relpath(sys.executable)} -m quickstudy"
     if found and Path(found).resolve() == own.resolve():
         return "quickstudy"
-    return os.path.relpath(own)
+    return min(os.path.relpath(own), str(own), key=len)

@@ -34,8 +34,8 @@ TOGETHER = 256
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # they ship no types
     """A meta-trained model that learns new classes from a few examples of each.
 
-    Works in scikit-learn's pipelines, cross-validation and searches. `fit` adapts: it leaves the
-    model as it was and keeps what was learned, so it takes milliseconds.
+    Works in scikit-learn's pipelines, cross-validation and searches. `fit` adapts: it keeps what
+    was learned, and leaves the model as it was.
 
     A model of pictures takes X as a list of paths, Pillow images or arrays, or as one array:
     [n, h, w], [n, h, w, c] or [n, c, h, w], whole numbers in 0..255 or floats in 0..1, of any size;
@@ -84,6 +84,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             ArtefactError: there is no stored model, or it is damaged.
             RunError: the run has no model yet, or there is no such device.
         """
+        self.__dict__.pop("state_", None)  # a fit that fails leaves nothing half learned
         self.learner_, self._how, self._shape = self._open()
         self.classes_, codes = encode(y)
         x = self._inputs(X, fitting=True)
@@ -134,6 +135,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             raise DataError(f"X and y must agree in number, got {len(answers)} and {len(truths)}")
         right = [truth == answer for truth, answer in zip(truths, answers, strict=True)]
         return float(np.average(right, weights=sample_weight))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "state_")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -254,26 +258,29 @@ def encode(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
         ordered = sorted(found)
     except TypeError:
         ordered = list(found)
-    place = {label: i for i, label in enumerate(ordered)}
     kinds = {type(label) for label in ordered}
-    if isinstance(y, np.ndarray) or (len(kinds) == 1 and kinds <= {bool, int, float, str}):
-        classes = np.array(ordered, dtype=y.dtype if isinstance(y, np.ndarray) else None)
-    else:
+    if isinstance(y, np.ndarray) and y.dtype != object:
+        classes = np.array(ordered, dtype=y.dtype)
+    elif isinstance(y, list | tuple) and len(kinds) == 1 and kinds <= {bool, int, float, str}:
+        classes = np.array(ordered)
+    else:  # numpy would take tuples for rows, and make strings of what is mixed
         classes = np.empty(len(ordered), dtype=object)
         classes[:] = ordered
+    place = {label: i for i, label in enumerate(ordered)}
     return classes, np.array([place[label] for label in labels])
 
 
 @contextmanager
 def _evaluating(learner: Learner) -> Iterator[None]:
     """Without gradients, and with the learner in evaluation mode; as it was afterwards."""
-    was_training = learner.training
+    modes = [(module, module.training) for module in learner.modules()]
     learner.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        learner.train(was_training)
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager

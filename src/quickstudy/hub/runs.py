@@ -135,6 +135,9 @@ def check_writable(path: Path) -> None:
     """
     parent = path.absolute().parent
     missing = [place for place in (parent, *parent.parents) if not place.exists()]
+    held = next(place for place in (parent, *parent.parents) if place.exists())
+    if not held.is_dir():
+        raise RunError(f"cannot write {path}: {held} is no folder")
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=parent):

@@ -12,8 +12,8 @@ from pydantic import JsonValue, ValidationError
 
 from quickstudy.core import Task, TaskSource
 from quickstudy.data.episodes import Episodes
-from quickstudy.data.images import folder_preprocessing, image_folder, omniglot
-from quickstudy.data.pools import Pool, split_classes
+from quickstudy.data.images import folder_preprocessing, folder_splits, image_folder, omniglot
+from quickstudy.data.pools import Pool, join
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.data.synthetic import Blobs, Sinusoids
 from quickstudy.errors import DataError, RunError
@@ -21,8 +21,8 @@ from quickstudy.hub.config import Span
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
-FOLDER_SEED = 0
-"""Which classes of a folder are meta-test does not depend on a run's seed."""
+LEAST_CLASSES = 6
+"""Of a folder that is to be split: two for each part."""
 
 SIDE = 28
 """Of the built-in characters' images, in pixels."""
@@ -111,9 +111,14 @@ class Images(Source):
         Raises:
             DataError: this data has no such split.
         """
-        if split not in self.pools:
+        if split in self.pools:
+            return self.pools[split]
+        if "all" not in self.pools:
             raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.pools)}")
-        return self.pools[split]
+        raise DataError(
+            f"{self.name} has {self.pools['all'].classes} classes; splitting them into meta-train, "
+            f"meta-validation and meta-test takes at least {LEAST_CLASSES}"
+        )
 
     def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> Episodes:
         """Tasks of a split, its images as they are."""
@@ -278,6 +283,11 @@ def open_source(name: str, wanted: Wanted | None = None) -> Source:
     """
     wanted = wanted or Wanted()
     if name.lower() in SOURCES:
+        for flag in ("size", "channels"):
+            if getattr(wanted, flag) is not None:
+                raise RunError(
+                    f"--{flag} is for folders of images; {name.lower()} come as they are"
+                )
         return SOURCES[name.lower()](wanted)
     if not Path(name).exists():
         alike = difflib.get_close_matches(name.lower(), SOURCES, n=1)
@@ -289,13 +299,18 @@ def open_source(name: str, wanted: Wanted | None = None) -> Source:
 
 
 def _folder(name: str, wanted: Wanted) -> Source:
+    """A folder of class folders, or of train, validation and test folders of these."""
     how = wanted.preprocessing or folder_preprocessing(
         name, size=wanted.size, channels=wanted.channels
     )
-    pool = image_folder(name, how)
-    pools = {"all": pool}
-    if pool.classes >= 3:
-        pools |= split_classes(pool, seed=FOLDER_SEED, at_least=2)._asdict()
+    entries = Path(name).iterdir() if Path(name).is_dir() else ()
+    if sum(entry.is_dir() and not entry.name.startswith(".") for entry in entries) < 3:
+        pools = {"all": image_folder(name, how)}
+    else:
+        splits = folder_splits(name, how)
+        pools = {"all": join(splits)}
+        if min(pool.classes for pool in splits) >= 2:
+            pools |= splits._asdict()
     return Images(name, pools, how, curated=False, device=wanted.device)
 
 

@@ -19,11 +19,21 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from quickstudy.artefacts.checkpoint import load_checkpoint, save_checkpoint
-from quickstudy.core import Batching, Evaluation, Fit, Learner, Progress, Task, TaskSource, evaluate
+from quickstudy.core import (
+    Batching,
+    Evaluation,
+    Fit,
+    Learner,
+    Progress,
+    Task,
+    TaskSource,
+    evaluate,
+    unstack,
+)
 from quickstudy.errors import RunError
-from quickstudy.hub.catalogue import build_learner, save
+from quickstudy.hub.catalogue import build_learner, learner_named, save
 from quickstudy.hub.config import TrainConfig
-from quickstudy.hub.devices import choose_device, set_threads
+from quickstudy.hub.devices import choose_device, keep_freed_memory, set_threads
 from quickstudy.hub.evaluating import control_of
 from quickstudy.hub.pictures import draw_curve, draw_task
 from quickstudy.hub.runs import (
@@ -129,8 +139,8 @@ def train(config: TrainConfig, out: Path | str, *, overwrite: bool = False) -> I
     folder = Path(out)
     check_output(folder, overwrite)
     made = _make(config)
-    made.source.training_tasks(**_sizes(config)).sample(1, torch.Generator())  # it can be drawn
-    yield from _run(create_run(folder, config, overwrite), made, resumed=None)
+    _try_out(made)
+    yield from _run(create_run(folder, made.config, overwrite), made, resumed=None)
 
 
 def resume(path: Path | str, *, device: str | None = None) -> Iterator[Event]:
@@ -154,7 +164,9 @@ def resume(path: Path | str, *, device: str | None = None) -> Iterator[Event]:
 
 
 def _make(config: TrainConfig) -> _Made:
+    config = config.model_copy(update={"learner": learner_named(config.learner).__name__})
     set_threads(config.threads)
+    keep_freed_memory()
     device = choose_device(config.device)
     source = open_source(
         config.data,
@@ -199,6 +211,14 @@ def _make(config: TrainConfig) -> _Made:
     return _Made(config, device, source, learner, validation, fit)
 
 
+def _try_out(made: _Made) -> None:
+    """One loss, so that what cannot be trained is refused before anything is written."""
+    held = [made.device] if made.device.type == "cuda" else []
+    with torch.random.fork_rng(held), torch.no_grad(), _readable_errors():
+        task = made.fit.source.sample(1, torch.Generator().manual_seed(0))
+        made.learner.loss(unstack(task)[0])
+
+
 def _sizes(config: TrainConfig) -> dict[str, Any]:
     names = ("ways", "shots", "queries", "rotations", "warp")
     return {name: getattr(config, name) for name in names}
@@ -220,8 +240,24 @@ def _schedule(config: TrainConfig) -> Callable[[Optimizer], LRScheduler] | None:
     return lambda optimizer: LambdaLR(optimizer, share)
 
 
+@contextmanager
+def _readable_errors() -> Iterator[None]:
+    """Torch's refusals that a user can do something about, in one line.
+
+    Raises:
+        RunError: the device has no memory left.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            "the device has no memory left: fewer --ways, --queries or --tasks-per-step, or "
+            f"--batching loop ({str(error).partition('.')[0]})"
+        ) from None
+
+
 def _run(run: Run, made: _Made, resumed: dict[str, Any] | None) -> Iterator[Event]:
-    with run.lock():
+    with run.lock(), _readable_errors():
         spent, size = 0.0, 0
         if resumed is not None:
             made.fit.load_state_dict(resumed["fit"])
@@ -327,19 +363,3 @@ def _finish(run: Run, made: _Made, seconds: float) -> dict[str, Any]:
     report = {"run": str(run.folder), **training, "parameters": parameters, **metrics}
     write_json(run / REPORT, report)
     return report
-
-
-@contextmanager
-def readable_errors() -> Iterator[None]:
-    """Torch's refusals that a user can do something about, in one line.
-
-    Raises:
-        RunError: the device has no memory left.
-    """
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise RunError(
-            "the device has no memory left: fewer --ways, --queries or --tasks-per-step, or "
-            f"--batching loop ({str(error).partition('.')[0]})"
-        ) from None

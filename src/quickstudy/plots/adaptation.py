@@ -97,7 +97,9 @@ def _draw_errors(axes: Axes, name: str, evaluations: Mapping[int, Evaluation], c
     halves = np.array([evaluation.interval95 for evaluation in evaluations.values()])
     axes.fill_between(steps, means - halves, means + halves, color=colour, alpha=0.2, linewidth=0)
     axes.plot(steps, means, color=colour, marker="o", markersize=3.5, linewidth=1.6)
+    # Above all of the line that the name spans.
+    height = np.max((means + np.nan_to_num(halves))[-max(1, len(steps) // 2) :])
     axes.annotate(
-        name, (steps[-1], means[-1] + np.nan_to_num(halves[-1])), xytext=(0, 4), color=colour,
+        name, (steps[-1], height), xytext=(0, 4), color=colour,
         textcoords="offset points", ha="right", va="bottom", fontsize=9, weight="bold",
     )  # fmt: skip

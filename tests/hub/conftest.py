@@ -1,0 +1,62 @@
+"""Small folders of images, small runs, and the command line without a new process."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from hub.folders import SMALL, draw_folder
+from quickstudy.hub.cli import main
+
+
+class Said(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """Runs a command line in this process."""
+
+    def run(*arguments: object) -> Said:
+        threads, capsys_ = torch.get_num_threads(), capsys.readouterr()
+        del capsys_
+        try:
+            with pytest.raises(SystemExit) as stop:
+                main([str(argument) for argument in arguments])
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+        out, err = capsys.readouterr()
+        return Said(int(stop.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve classes of five images."""
+    return draw_folder(tmp_path_factory.mktemp("photos"), classes=12, each=5)
+
+
+@pytest.fixture(scope="session")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on `photos`; tests copy it before they change it."""
+    out = tmp_path_factory.mktemp("runs") / "trained"
+    threads = torch.get_num_threads()
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--data", str(photos), *SMALL, "--steps", "4", "--out", str(out)])
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+    assert not stop.value.code
+    return out

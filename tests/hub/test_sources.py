@@ -1,0 +1,108 @@
+import pytest
+import torch
+
+from hub.folders import draw_folder
+from quickstudy.data.pools import Pool
+from quickstudy.errors import DataError, RunError
+from quickstudy.hub.handwriting import turned_classes
+from quickstudy.hub.sources import SPLITS, Images, Wanted, open_source
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def test_glyphs_are_drawn_and_split(data_cache):
+    source = open_source("glyphs")
+    assert source.input_shape == (1, 28, 28)
+    task = source.tasks("test", 5, 5, 3).sample(2, generator())
+    assert task.support.x.shape == (2, 25, 1, 28, 28)
+    assert 0 <= float(task.support.x.min()) < float(task.support.x.max()) <= 1
+    facts = source.facts()
+    assert facts["test"]["groups"] == ["Armenian", "Georgian"]
+    assert facts["turned_classes"] > 2 * facts["train"]["classes"]
+    for warp in (None, "pen", "none"):
+        tasks = source.training_tasks(5, 1, 2, rotations=True, warp=warp)
+        assert tasks.sample(1, generator()).query.x.shape == (1, 10, 1, 28, 28)
+    with pytest.raises(RunError, match=r"--warp must be none or pen, got 'brush'"):
+        source.training_tasks(5, 1, 2, rotations=True, warp="brush")
+    with pytest.raises(DataError, match=r"glyphs have the splits .* got 'all'"):
+        source.tasks("all", 5, 1, 1)
+    with pytest.raises(DataError, match=r"glyphs: 900-way tasks need 900 classes"):
+        source.tasks("test", 900, 1, 1)
+
+
+def test_a_turned_character_is_another_class():
+    points = torch.tensor([[[3, -5, 0], [0, 0, -1]], [[1, 2, 0], [0, 0, -1]]], dtype=torch.int8)
+    pool = Pool(points, torch.tensor([0, 1, 2]), ("A", "O"), ("Latin", "Latin"))
+    turned = turned_classes(pool, torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0]]))
+    assert turned.names == ("A", "O", "A, turned 90")
+    # A quarter anticlockwise, y down: what was right and above is now left and above.
+    assert turned.images[2].tolist() == [[-5, -3, 0], [0, 0, -1]]
+    assert pool.images[0, 0].tolist() == [3, -5, 0]
+
+
+def test_omniglot(need):
+    need.data("omniglot_28.npz")
+    source = open_source("omniglot")
+    assert isinstance(source, Images)
+    assert {name: pool.classes for name, pool in source.pools.items()} == {
+        "train": 1028,
+        "validation": 172,
+        "test": 423,
+    }
+    fewer = source.without("Old_Church_Slavonic_(Cyrillic)")
+    assert "Old_Church_Slavonic_(Cyrillic)" in source.pool("test").groups
+    assert "Old_Church_Slavonic_(Cyrillic)" not in fewer.pool("test").groups
+    assert source.tasks("test", 20, 1, 5).sample(1, generator()).support.x.shape[1] == 20
+
+
+def test_a_folder_is_split_the_same_way_every_time(photos):
+    source = open_source(str(photos))
+    again = open_source(str(photos), Wanted(size=16))
+    assert source.input_shape == (1, 20, 20)
+    assert again.input_shape == (1, 16, 16)
+    for split in SPLITS:
+        assert source.pool(split).names == again.pool(split).names
+    names = [set(source.pool(split).names) for split in ("train", "validation", "test")]
+    assert set.union(*names) == set(source.pool("all").names)
+    assert sum(map(len, names)) == 12
+
+
+def test_meta_validation_is_as_large_as_there_are_classes(photos):
+    source = open_source(str(photos))
+    task = source.validation_tasks(20, 1, 50).sample(1, generator())
+    classes = source.pool("validation").classes
+    assert task.query.y.shape == (1, classes * 4, classes)
+
+
+def test_colour(tmp_path):
+    draw_folder(tmp_path, classes=3, each=2, colour=True)
+    assert open_source(str(tmp_path)).input_shape == (3, 20, 20)
+    assert open_source(str(tmp_path), Wanted(channels=1)).input_shape == (1, 20, 20)
+
+
+def test_a_small_folder_can_be_judged_but_not_trained_on(tmp_path):
+    draw_folder(tmp_path, classes=3, each=2)
+    source = open_source(str(tmp_path))
+    assert source.tasks("all", 3, 1, 1).sample(1, generator()).support.y.shape == (1, 3, 3)
+    with pytest.raises(DataError, match=r"has 3 classes; splitting them .* takes at least 6"):
+        source.tasks("train", 2, 1, 1)
+
+
+def test_formulas():
+    values = open_source("sinusoids")
+    assert values.outputs == 1
+    assert values.training_tasks(5, 3, 2, rotations=False, warp=None).shot == 3
+    assert open_source("blobs").tasks("test", 4, 1, 1).way == 4
+    with pytest.raises(RunError, match=r"are no images, so it takes no --rotations"):
+        values.training_tasks(5, 1, 1, rotations=True, warp=None)
+    with pytest.raises(RunError, match=r"are no images, so it takes no --warp"):
+        values.training_tasks(5, 1, 1, rotations=False, warp="pen")
+    with pytest.raises(RunError, match=r"takes one number of ways and shots"):
+        values.tasks("test", (2, 5), 1, 1)
+
+
+def test_a_built_in_collection_has_its_own_size():
+    with pytest.raises(RunError, match=r"--size is for folders of images"):
+        open_source("omniglot", Wanted(size=40))

@@ -1,0 +1,204 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+import torch
+
+from hub.folders import SMALL
+from quickstudy.errors import DataError, RunError, TaskError
+from quickstudy.hub.config import TrainConfig, make_config
+from quickstudy.hub.runs import create_run, open_run
+from quickstudy.hub.training import Finished, Started, Stepped, resume, train
+
+QUICK = {
+    "steps": 12, "ways": 3, "queries": 2, "validation_ways": 2, "validation_tasks": 2, "width": 2,
+    "down": "stride", "backbone_options": {"halvings": 2}, "threads": 1, "evaluate_every": 4,
+    "device": "cpu", "checkpoint_every": 5,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _settings():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+def quick(photos, **options):
+    return make_config(QUICK | {"data": str(photos)} | options)
+
+
+def end(events):
+    *_, last = events
+    assert isinstance(last, Finished)
+    return last
+
+
+def weights(folder):
+    (path,) = folder.glob("weights-*.safetensors")
+    return path.read_bytes()
+
+
+def untimed(rows):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def test_a_run_tells_what_happens_and_leaves_it_in_its_folder(photos, tmp_path):
+    events = list(train(quick(photos), tmp_path / "run"))
+    assert isinstance(events[0], Started)
+    assert [e.progress.step for e in events[1:-1] if isinstance(e, Stepped)] == [*range(1, 13)]
+    run = open_run(tmp_path / "run")
+    assert sorted(path.name for path in run.folder.iterdir() if "weights" not in path.name) == [
+        "checkpoint.safetensors", "config.json", "learning_curve.png", "manifest.json",
+        "metrics.jsonl", "report.json", "task.png",
+    ]  # fmt: skip
+    rows = run.metrics()
+    assert [row["step"] for row in rows] == [*range(1, 13)]
+    assert [row["step"] for row in rows if "validation" in row] == [4, 8, 12]
+    report = events[-1].report
+    assert report["control"]["name"] == "NearestMean"
+    assert report["config"]["learner"] == "ProtoNet"
+    best = max(row["validation"]["mean"] for row in rows if "validation" in row)
+    assert report["validation"]["mean"] == best
+    assert all(a["seconds"] <= b["seconds"] for a, b in pairwise(rows))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learner": "maml", "inner_steps": 1, "norm": "group"},
+        {"schedule": "constant", "average": 0.9, "tasks_per_step": 2, "weight_decay": 0.01},
+        {"ways": "2-3", "shots": "1-2", "rotations": True, "schedule": "cosine"},
+        {"backbone": "mlp", "width": None, "down": None, "backbone_options": {"hidden": [4]}},
+    ],
+)
+def test_stopping_and_going_on_changes_nothing(photos, tmp_path, options):
+    config = quick(photos, **options)
+    whole = end(train(config, tmp_path / "whole")).run
+    events = train(config, tmp_path / "parts")
+    for event in events:
+        if isinstance(event, Stepped) and event.progress.step == 7:
+            break
+    events.close()
+    part = open_run(tmp_path / "parts")
+    assert not part.has_model
+    end(resume(part.folder))
+    assert weights(part.folder) == weights(whole.folder)
+    assert untimed(part.metrics()) == untimed(whole.metrics())
+    assert (
+        end(resume(part.folder)).report["validation"]
+        == end(resume(whole.folder)).report["validation"]
+    )
+
+
+def test_regression_and_blobs_have_runs_too(tmp_path):
+    given = {"steps": 2, "validation_tasks": 2, "threads": 1, "backbone_options": {"hidden": [8]}}
+    sines = make_config(given | {"data": "sinusoids", "learner": "maml", "inner_steps": 1})
+    report = end(train(sines, tmp_path / "sines")).report
+    assert report["validation"]["metric"] == "squared_error"
+    assert report["control"] is None
+    assert not (tmp_path / "sines" / "task.png").exists()
+    blobs = make_config(given | {"data": "blobs"})
+    assert end(train(blobs, tmp_path / "blobs")).report["control"]["name"] == "NearestMean"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"ways": 30}, DataError, r"photos\d*, meta-train \(\d classes\): 30-way tasks need 30"),
+        ({"queries": 9}, DataError, "has 5 images, 1 shot . 9 queries need 10"),
+        ({"data": "no/such"}, DataError, "--data must be .*got '.*no/such': no such folder"),
+        (
+            {"size": 8, "down": "pool", "backbone_options": {}},
+            TaskError,
+            "halvings need images of 16",
+        ),
+        ({"backbone_options": {"halvings": 9}}, TaskError, "halvings must lie in 0..4, got 9"),
+        ({"learner": "maml", "learner_options": {"outputs": 7}}, TaskError, "this head has 7 outp"),
+        ({"device": "cuda:7"}, RunError, "--device cuda:7: "),
+        ({"device": "tpu"}, RunError, "--device must be auto, cpu, cuda or mps, got 'tpu'"),
+        ({"warp": "pen"}, RunError, "--warp of .* must be none, got 'pen'"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_is_written(
+    photos, tmp_path, options, kind, message
+):
+    with pytest.raises(kind, match=message):
+        next(train(quick(photos, **options), tmp_path / "run"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_loss_that_is_not_finite(photos, tmp_path):
+    wild = {"rate": 1e30, "schedule": "constant", "clip": None, "checkpoint_every": 1}
+    with pytest.raises(RunError, match=r"step \d+: the loss is .*wanted finite numbers"):
+        end(train(quick(photos, **wild), tmp_path / "stop"))
+    assert not open_run(tmp_path / "stop").has_model
+    ended = end(train(quick(photos, nonfinite="skip", **wild), tmp_path / "skip"))
+    assert ended.run.metrics()[-1]["loss"] is None
+
+
+def test_a_run_without_a_checkpoint_starts_again(photos, tmp_path):
+    config = quick(photos)
+    whole = end(train(config, tmp_path / "whole")).run
+    run = create_run(tmp_path / "killed", config)
+    (run / "metrics.jsonl").write_text('{"step": 1, "loss": 9}\n{"st')
+    end(resume(run.folder))
+    assert weights(run.folder) == weights(whole.folder)
+    assert untimed(run.metrics()) == untimed(whole.metrics())
+
+
+def test_a_damaged_checkpoint_is_one_clear_line(photos, tmp_path):
+    run = create_run(tmp_path / "run", TrainConfig(data=str(photos), **QUICK))
+    (run / "checkpoint.safetensors").write_bytes(b"half a checkp")
+    with pytest.raises(ValueError, match=r"checkpoint.safetensors .* does not begin as"):
+        end(resume(run.folder))
+
+
+def wait_for(condition, process, seconds=120):
+    start = time.monotonic()
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() - start < seconds
+        time.sleep(0.005)
+
+
+def test_a_killed_run_ends_as_if_it_had_never_been_killed(photos, tmp_path, call):
+    """Real processes: one is asked to stop, its continuation is killed; another ends the run."""
+    steps = ["--steps", "1000", "--evaluate-every", "250", "--checkpoint-every", "41"]
+    options = ["--data", str(photos), *SMALL, *steps]
+    assert call("train", *options, "--out", tmp_path / "whole").code == 0
+    out = tmp_path / "killed"
+    program = [sys.executable, "-m", "quickstudy"]
+    moments = [random.randint(1, 400) for _ in range(2)]
+
+    def recorded():
+        return len(open_run(out).metrics()) if (out / "config.json").exists() else 0
+
+    process = subprocess.Popen(
+        [*program, "train", *options, "--out", str(out)], stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: recorded() >= moments[0], process)
+    assert "is being trained by another process" in call("resume", out).err
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, said
+    done = recorded()
+    assert f"stopped after step {done}; go on with: quickstudy resume {out}" in said
+
+    with subprocess.Popen([*program, "resume", str(out)], stderr=subprocess.DEVNULL) as process:
+        wait_for(lambda: recorded() >= done + moments[1], process)
+        process.send_signal(signal.SIGKILL)
+    assert recorded() < 1000, "the run ended before it was killed"
+    assert "has no model yet" in call("evaluate", out).err
+
+    assert call("resume", out).code == 0
+    rows = open_run(out).metrics()
+    assert [row["step"] for row in rows] == [*range(1, 1001)], moments
+    assert untimed(rows) == untimed(open_run(tmp_path / "whole").metrics()), moments
+    assert weights(out) == weights(tmp_path / "whole"), moments
