@@ -10,6 +10,19 @@ import quickstudy
 ROOT = Path(__file__).parent.parent
 
 
+PUBLIC = """
+MAML MLP SGD ArtefactError BatchNorm Batching Blobs Conv4 DataError Episodes Evaluation
+Examples FewShotClassifier Fit Learner NearestMean Pool Progress ProtoNet QuickstudyError
+RunError Sinusoids Task TaskError TaskSource UpdateRule __version__ descend evaluate
+examples fit glyphs image_folder load omniglot save stack
+"""
+
+
+def test_the_face_is_what_was_promised() -> None:
+    """A name that goes, or comes, is a decision: it changes here and in CHANGELOG.md."""
+    assert quickstudy.__all__ == PUBLIC.split()
+
+
 def test_every_name_of_the_face_is_there() -> None:
     for name in quickstudy.__all__:
         assert getattr(quickstudy, name) is not None

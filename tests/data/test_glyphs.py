@@ -1,5 +1,7 @@
+import collections
 import importlib
 import logging
+import os
 import unicodedata
 
 import matplotlib
@@ -102,6 +104,10 @@ def test_names_are_characters_of_their_writing_system(table):
         ("\N{ROMAN NUMERAL REVERSED ONE HUNDRED}", "Latin"),
         ("\N{ARMENIAN SMALL LIGATURE MEN NOW}", "Armenian"),
         ("\N{OLD ITALIC LETTER A}", "Old Italic"),
+        ("\N{OLD PERSIAN SIGN A}", "Old Persian"),
+        ("\N{TAI LE LETTER KA}", "Tai Le"),
+        ("\N{HANGUL SYLLABLE GA}", "Hangul"),
+        ("\N{CJK UNIFIED IDEOGRAPH-4E2D}", "Han"),
     ],
 )
 def test_writing_systems_of_odd_characters(character, system):
@@ -222,7 +228,7 @@ def test_rendering_is_deterministic():
 def test_the_cache_is_written_once_and_read_again(tmp_path, monkeypatch):
     first = glyph_table(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == [FILE]
-    monkeypatch.setattr(glyphs, "render", lambda: pytest.fail("rendered again"))
+    monkeypatch.setattr(glyphs, "render", lambda fonts: pytest.fail("rendered again"))
     assert same(glyph_table(tmp_path), first)
 
 
@@ -281,6 +287,120 @@ def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path, caplog, monkey
         table = glyph_table(tmp_path)
     assert len(table.names) > 10
     assert "No space left" in caplog.text
+
+
+def font(name):
+    """One of the fonts beside DejaVu's that matplotlib brings along."""
+    return glyphs._font("Sans").with_name(name)
+
+
+@pytest.mark.usefixtures("few")
+def test_other_fonts_add_faces():
+    plain, more = glyphs.render(), glyphs.render([font("STIXGeneral.ttf"), font("cmr10.ttf")])
+    assert same(plain[4:], more[4:])  # names, groups, parts and turns
+    added = more.faces >= len(FACES)
+    for field in ("images", "points", "faces"):
+        assert np.array_equal(getattr(more, field)[~added], getattr(plain, field))
+    held = dict(zip(more.names.tolist(), np.diff(more.offsets).tolist(), strict=True))
+    assert held["LATIN CAPITAL LETTER A"] == 14
+    assert held["LATIN SMALL LETTER F WITH HOOK"] == 13
+    assert held["HEBREW LETTER ALEF"] < 12
+    assert set(more.faces[added].tolist()) == {12, 13}
+
+
+def test_other_fonts_add_characters(monkeypatch):
+    """DejaVu has double-struck letters, but no script; STIX has both."""
+    held, scripts = glyphs._characters, {ord(c) for c in "ℊ𝒜𝒞𝒢𝒵𝒻𝔸"}
+    monkeypatch.setattr(glyphs, "_characters", lambda face: held(face) & (FEW | scripts))
+    plain = glyphs.render()
+    more = glyphs.render([font("STIXGeneral.ttf"), font("STIXGeneralItalic.ttf")])
+    new = [name for name in more.names.tolist() if name not in set(plain.names.tolist())]
+    assert {"SCRIPT SMALL G", "MATHEMATICAL SCRIPT CAPITAL Z"} <= set(new)
+    assert "MATHEMATICAL DOUBLE-STRUCK CAPITAL A" in plain.names
+    assert more.names.tolist() == plain.names.tolist() + new  # DejaVu's own come first
+    features = glyphs._features(canonical(more, 0).astype(np.uint8))
+    assert np.triu(features @ features.T, k=1).max() < ALIKE
+
+
+@pytest.mark.usefixtures("few")
+def test_fonts_of_no_use_are_named(tmp_path, caplog):
+    (tmp_path / "torn.ttf").write_bytes(font("cmr10.ttf").read_bytes()[:2_000])
+    (tmp_path / "words.otf").write_text("no font")
+    (tmp_path / "again.ttf").write_bytes(glyphs._font("Sans").read_bytes())
+    useless = {
+        tmp_path / "torn.ttf": "",
+        tmp_path / "words.otf": "",
+        tmp_path / "missing.ttc": "",
+        font("cmsy10.ttf"): "it draws symbols in place of letters",
+        font("LastResortHE-Regular.ttf"): "it draws symbols in place of letters",
+        font("STIXSizOneSymReg.ttf"): "it holds no letters or digits",
+    }
+    with caplog.at_level(logging.WARNING):
+        table = glyphs.render([*useless, tmp_path / "again.ttf"])
+    assert same(table, glyphs.render())
+    assert len(caplog.messages) == len(useless)  # what is there twice is no cause for concern
+    for (path, why), said in zip(useless.items(), caplog.messages, strict=True):
+        assert said.startswith(f"the font {path} is left out: ")
+        assert said.endswith(why)
+        assert len(said) > len(f"the font {path} is left out: ")
+        assert "\n" not in said
+
+
+@pytest.mark.usefixtures("few")
+def test_another_set_of_fonts_is_another_file(tmp_path, monkeypatch):
+    cache_, own = tmp_path / "cache", tmp_path / "own.ttf"
+    own.write_bytes(font("cmr10.ttf").read_bytes())
+    sets = [[], [font("STIXGeneral.ttf")], [own], [own, font("STIXGeneral.ttf")]]
+    tables = [glyphs.table_of(fonts, cache_) for fonts in sets]
+    assert len(list(cache_.iterdir())) == 4
+    assert len({len(table.images) for table in tables}) == 4
+    rendered = []
+    monkeypatch.setattr(glyphs, "render", lambda fonts: rendered.append(fonts) or tables[1])
+    for fonts, table in zip(sets, tables, strict=True):
+        assert same(glyphs.table_of(fonts, cache_), table)
+    assert same(glyph_table(cache_), tables[0])
+    monkeypatch.setattr(glyphs, "installed_fonts", lambda: sets[1])
+    assert same(glyph_table(cache_, system_fonts=True), tables[1])
+    assert glyphs.glyphs(cache_, system_fonts=True).train.counts.max() == 13
+    assert rendered == []
+    os.utime(own, (0, 0))  # a font of that name, but another
+    glyphs.table_of([own], cache_)
+    own.unlink()
+    glyphs.table_of([own], cache_)
+    assert rendered == [[own], [own]]
+
+
+@pytest.mark.usefixtures("few")
+def test_there_is_an_end_to_faces_and_characters(monkeypatch):
+    whole = glyphs.render()
+    monkeypatch.setattr(glyphs, "MOST_FACES", 5)
+    fewer = glyphs.render()
+    assert np.array_equal(fewer.names, whole.names)
+    assert np.array_equal(np.diff(fewer.offsets), np.diff(whole.offsets).clip(max=5))
+    assert np.array_equal(  # the first stays what the character is compared by
+        fewer.images[fewer.offsets[:-1]], whole.images[whole.offsets[:-1]]
+    )
+    monkeypatch.setattr(glyphs, "MOST_CHARACTERS", 2)
+    few = glyphs.render()
+    assert max(collections.Counter(few.groups.tolist()).values()) == 2
+    assert set(few.groups.tolist()) == set(whole.groups.tolist())
+
+
+@pytest.mark.usefixtures("few")
+def test_more_faces_than_a_byte_counts(tmp_path):
+    table = glyph_table(tmp_path)
+    arrays = table._asdict() | {"faces": table.faces.astype(np.uint16) + 300}
+    cache.write_arrays(tmp_path / FILE, arrays)
+    assert glyph_table(tmp_path).faces.min() == 300
+
+
+def test_installed_fonts_have_an_order(tmp_path, monkeypatch):
+    for name in ("b.ttf", "a.otf"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link.ttf").symlink_to(tmp_path / "b.ttf")
+    names = [str(tmp_path / name) for name in ("b.ttf", "link.ttf", "a.otf")]
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: names)
+    assert glyphs.installed_fonts() == [tmp_path / "a.otf", tmp_path / "b.ttf"]
 
 
 def test_matplotlib_without_fonts(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from PIL import Image
 from quickstudy.data.cache import VARIABLE, write_arrays
 from quickstudy.data.images import (
     OMNIGLOT_FILE,
+    folder_classes,
     folder_preprocessing,
     folder_splits,
     image_folder,
@@ -54,6 +55,7 @@ def test_hidden_files_litter_and_loose_files_are_passed_over(folder):
     (folder / "README.md").write_text("read me")
     (folder / "ant" / "more").mkdir()
     assert image_folder(folder).counts.tolist() == [4, 2, 3]
+    assert folder_classes(folder) == [3]
 
 
 def test_links_are_followed(folder, tmp_path_factory):
@@ -199,6 +201,7 @@ def test_folder_splits_as_the_folder_is_split(tmp_path, validation):
             for image in range(2):
                 save(tmp_path / part / f"{part}-{name}" / f"{image}.png", size=(30, 30))
     save(tmp_path / "test" / "test-b" / "2.png", (250, 0, 0), mode="RGB")
+    assert folder_classes(tmp_path) == [2, 2, 2]
     splits = folder_splits(tmp_path)
     assert splits.train.names == ("train-a", "train-b")
     assert splits.validation.names == (f"{validation}-a", f"{validation}-b")
@@ -223,8 +226,9 @@ def test_a_folder_that_holds_only_some_parts(tmp_path):
     for part in ("train", "test"):
         for name in ("a", "b"):
             save(tmp_path / part / name / "0.png")
-    with pytest.raises(DataError, match=r"must hold train, val and test, or .*only test, train"):
-        folder_splits(tmp_path)
+    for read in (folder_splits, folder_classes):
+        with pytest.raises(DataError, match=r"hold train, val and test, or .*only test, train"):
+            read(tmp_path)
 
 
 def test_a_class_may_be_called_train(tmp_path):

@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_folders_that_cannot_become_tasks(folders, tmp_path, trained, call, name
     if name not in ("few", "missing"):  # one drawing of a class is enough to adapt
         state = tmp_path / "state"
         said = call("adapt", trained, "--support", folders / name, "--out", state)
-        refused(said, *(part.replace("at least 2", "") for part in parts if "24" not in part))
+        refused(said, *(part for part in parts if part != "at least 2" and "24" not in part))
         assert not state.exists()
 
 
@@ -84,7 +85,8 @@ def test_folders_that_cannot_become_tasks(folders, tmp_path, trained, call, name
         (["--ways", "-4"], "--ways must be at least 2, got '-4'"),
         (["--steps", "0"], "--steps must be at least 1, got 0"),
         (["--steps", "-1"], "--steps must be at least 1, got -1"),
-        (["--steps", "many"], "'many' is not a valid integer"),
+        (["--steps", "many"], "Invalid value for '--steps': Input should be a valid integer"),
+        (["--steps=many"], ", got 'many'"),
         (["--rate", "-0.1"], "--rate must be more than 0, got -0.1"),
         (["--rate", "nan"], "--rate must be a finite number, got nan"),
         (["--channels", "2"], "--channels must be one of 1 or 3, got 2"),
@@ -155,7 +157,7 @@ def test_damaged_artefacts(trained, photos, tmp_path, call):
     refused(call("evaluate", run), "is damaged", "SHA-256")
     refused(call("predict", state, picture), "is damaged")
     weights.unlink()
-    refused(call("evaluate", run), "is missing")
+    refused(call("evaluate", run), "weights-", "manifest.json beside it names it")
     weights.write_bytes(whole)
     whole = cut(run / "manifest.json")
     refused(call("evaluate", run), "is no JSON file")
@@ -264,8 +266,9 @@ def test_data(call, photos, data_cache):
     shown = call("data", "show", photos, "--json").json
     assert shown["all"]["classes"] == 12
     assert "12 classes, 60 images, 5 a class" in call("data", "show", photos).out
-    assert "glyphs is ready: " in call("data", "prepare", "glyphs").out
-    assert (data_cache / "glyphs_1.npz").exists()
+    ready = call("data", "prepare", "glyphs").out
+    assert ready.startswith("glyphs is ready: ")
+    assert Path(ready.removeprefix("glyphs is ready: ").strip()).is_file()
 
 
 def test_a_process_of_its_own(tmp_path):

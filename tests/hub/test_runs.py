@@ -51,6 +51,12 @@ def test_a_run_of_another_time(tmp_path):
     path.write_text(json.dumps(told | {"schema": 99}))
     with pytest.raises(RunError, match=r"has schema 99"):
         open_run(tmp_path)
+    unused = {"steps": 5, "later_option": None, "another": False}
+    path.write_text(json.dumps(told | {"config": unused}))
+    assert open_run(tmp_path).config.steps == 5
+    path.write_text(json.dumps(told | {"config": unused | {"another": True}}))
+    with pytest.raises(RunError, match=r"config.json: another is no option, got True"):
+        open_run(tmp_path)
     path.write_text(json.dumps(told | {"config": {"steps": -1}}))
     with pytest.raises(RunError, match=r"config.json: steps must be at least 1, got -1"):
         open_run(tmp_path)

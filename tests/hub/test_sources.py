@@ -1,7 +1,13 @@
+import importlib
+import shutil
+
 import pytest
 import torch
 
 from hub.folders import draw_folder
+from quickstudy.data.cache import VARIABLE
+from quickstudy.data.episodes import scale
+from quickstudy.data.image_warps import ImageWarp
 from quickstudy.data.pools import Pool
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.handwriting import turned_classes
@@ -21,15 +27,32 @@ def test_glyphs_are_drawn_and_split(data_cache):
     facts = source.facts()
     assert facts["test"]["groups"] == ["Armenian", "Georgian"]
     assert facts["turned_classes"] > 2 * facts["train"]["classes"]
-    for warp in (None, "pen", "none"):
+    for warp in (None, "pen", "none", "affine"):
         tasks = source.training_tasks(5, 1, 2, rotations=True, warp=warp)
         assert tasks.sample(1, generator()).query.x.shape == (1, 10, 1, 28, 28)
-    with pytest.raises(RunError, match=r"--warp must be none or pen, got 'brush'"):
+    with pytest.raises(RunError, match=r"--warp must be none, affine or pen, got 'brush'"):
         source.training_tasks(5, 1, 2, rotations=True, warp="brush")
     with pytest.raises(DataError, match=r"glyphs have the splits .* got 'all'"):
         source.tasks("all", 5, 1, 1)
     with pytest.raises(DataError, match=r"glyphs: 900-way tasks need 900 classes"):
         source.tasks("test", 900, 1, 1)
+
+
+def test_glyphs_of_other_fonts(tmp_path, monkeypatch):
+    """A few characters in thirteen faces, the last of matplotlib's STIX."""
+    module = importlib.import_module("quickstudy.data.glyphs")
+    held, font = module._characters, module._font("Sans").with_name("STIXGeneral.ttf")
+    monkeypatch.setattr(module, "_characters", lambda face: held(face) & set(map(ord, "AGRאבԱԲ")))
+    monkeypatch.setattr(module, "installed_fonts", lambda: [font])
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    source = open_source("glyphs", Wanted(system_fonts=True))
+    for pool in (source.pool("train"), source.faces().pool("train")):
+        assert pool.counts.tolist() == [13, 13, 13]
+    for split in ("validation", "test"):
+        assert source.pool(split).classes == 2
+    for name in ("sinusoids", str(tmp_path)):
+        with pytest.raises(RunError, match=r"--system-fonts is for glyphs; .* no characters"):
+            open_source(name, Wanted(system_fonts=True))
 
 
 def test_a_turned_character_is_another_class():
@@ -88,6 +111,57 @@ def test_a_small_folder_can_be_judged_but_not_trained_on(tmp_path):
     assert source.tasks("all", 3, 1, 1).sample(1, generator()).support.y.shape == (1, 3, 3)
     with pytest.raises(DataError, match=r"has 3 classes; splitting them .* takes at least 6"):
         source.tasks("train", 2, 1, 1)
+
+
+def test_few_classes_beside_what_another_machine_left(tmp_path):
+    draw_folder(tmp_path, classes=2, each=2)
+    (tmp_path / "__MACOSX").mkdir()
+    assert open_source(str(tmp_path)).tasks("all", 2, 1, 1).way == (2, 2)
+
+
+def test_a_folder_that_is_split_already(tmp_path):
+    for part, classes in {"train": 6, "val": 2, "test": 3}.items():
+        drawn = draw_folder(tmp_path / part, classes=classes, each=3)
+        for folder in drawn.iterdir():
+            folder.rename(folder.with_name(f"{part}-{folder.name}"))
+    source = open_source(str(tmp_path))
+    assert {name: pool.classes for name, pool in source.pools.items()} == {
+        "all": 11,
+        "train": 6,
+        "validation": 2,
+        "test": 3,
+    }
+    assert all(name.startswith("val-") for name in source.pool("validation").names)
+    shutil.rmtree(tmp_path / "val" / "val-class01")
+    with pytest.raises(DataError, match=r"val must hold at least 2 class folders .* got 1 folders"):
+        open_source(str(tmp_path))
+    shutil.rmtree(tmp_path / "val")
+    for wanted in (Wanted(), Wanted(preprocessing=source.preprocessing)):
+        with pytest.raises(DataError, match=r"must hold train, val and test, .*only test, train"):
+            open_source(str(tmp_path), wanted)
+
+
+def test_images_are_bent_where_that_is_wanted(photos):
+    source = open_source(str(photos))
+    sizes = {"ways": 2, "shots": 1, "queries": 2, "rotations": False}
+    plain, same, bent = (
+        source.training_tasks(**sizes, warp=warp).sample(2, generator()).query.x
+        for warp in (None, "none", "affine")
+    )
+    assert torch.equal(plain, same)
+    assert bent.shape == plain.shape
+    assert bent.dtype == plain.dtype
+    assert not torch.equal(bent, plain)
+    again = source.training_tasks(**sizes, warp="affine").sample(2, generator())
+    assert torch.equal(again.query.x, bent)
+    # Paper stays paper beyond its edge, where ink has nothing.
+    for polarity, padding in (("as-is", "border"), ("ink", "zeros")):
+        how = source.preprocessing.model_copy(update={"polarity": polarity})
+        images = Images("p", source.pools, how, curated=False, device=torch.device("cpu"))
+        assert images.training_tasks(**sizes, warp="affine").transform == ImageWarp(padding=padding)
+    with pytest.raises(RunError, match=r"--warp of .* must be none or affine, got 'pen'"):
+        source.training_tasks(**sizes, warp="pen")
+    assert source.tasks("test", 2, 1, 1).transform is scale
 
 
 def test_formulas():

@@ -123,7 +123,8 @@ def test_regression_and_blobs_have_runs_too(tmp_path):
         ({"learner": "maml", "learner_options": {"outputs": 7}}, TaskError, "this head has 7 outp"),
         ({"device": "cuda:7"}, RunError, "--device cuda:7: "),
         ({"device": "tpu"}, RunError, "--device must be auto, cpu, cuda or mps, got 'tpu'"),
-        ({"warp": "pen"}, RunError, "--warp of .* must be none, got 'pen'"),
+        ({"warp": "pen"}, RunError, "--warp of .* must be none or affine, got 'pen'"),
+        ({"system_fonts": True}, RunError, "--system-fonts is for glyphs; .*photos"),
     ],
 )
 def test_what_is_wrong_is_found_before_anything_is_written(
@@ -151,6 +152,18 @@ def test_a_run_without_a_checkpoint_starts_again(photos, tmp_path):
     end(resume(run.folder))
     assert weights(run.folder) == weights(whole.folder)
     assert untimed(run.metrics()) == untimed(whole.metrics())
+
+
+def test_a_run_killed_while_it_was_ending_ends(photos, tmp_path):
+    run = end(train(quick(photos), tmp_path / "run")).run
+    before, rows = weights(run.folder), run.metrics()
+    for path in run.folder.iterdir():
+        if path.name not in ("config.json", "checkpoint.safetensors", "metrics.jsonl"):
+            path.unlink()
+    end(resume(run.folder))
+    assert weights(run.folder) == before
+    assert run.metrics() == rows
+    assert run.finished
 
 
 def test_a_damaged_checkpoint_is_one_clear_line(photos, tmp_path):

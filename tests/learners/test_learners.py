@@ -87,7 +87,7 @@ def test_transductive_queries_see_each_other_and_say_so():
         (lambda: ProtoNet(MLP(5), distance="manhattan"), "euclidean or cosine, got 'manhattan'"),
         (lambda: ProtoNet(MLP(5), temperature=0), "temperature must be positive, got 0"),
         (lambda: ProtoNet(MLP(5), objective="hinge"), "objective must be one of"),
-        (lambda: MAML(MLP(5), steps=0), "at least one inner step, got 0"),
+        (lambda: MAML(MLP(5), steps=-1), "no fewer than zero inner steps, got -1"),
         (lambda: MAML(torch.nn.Linear(5, 5)), "an int `features`, got None"),
         (lambda: MAML(MLP(5), objective="squared_error"), "say how many, outputs=1"),
     ],

@@ -46,7 +46,41 @@ class Progress(NamedTuple):
 
 
 class Fit(Iterator[Progress]):
-    """A meta-training run: an iterator of `Progress` that can be stored and resumed; see `fit`."""
+    """Meta-train: sample tasks, take the mean loss, step, and say what happened.
+
+    Nothing runs until the result is iterated. When it ends, the learner holds the best weights
+    that `validate` saw, or the last ones where there is no `validate`.
+
+    Args:
+        learner: a module with `loss(T)`; `calibrate(batch of T)` is used where it has one.
+        source: hands out batches of T.
+        steps: outer steps, >= 1.
+        tasks_per_step: T a step, >= 1.
+        optimizer: parameters to an outer optimizer; Adam at 1e-3 where not given.
+        schedule: optimizer to a schedule of its rate, stepped once an outer step.
+        clip: largest norm of the outer gradient; None for no limit.
+        validate: learner to an evaluation, on meta-validation tasks.
+        evaluate_every: steps between evaluations; 0 for one at the end.
+        average: decay of an exponential mean of the weights, in [0, 1); 0 for none. The mean is
+            what is evaluated and kept.
+        calibration_tasks: meta-train tasks from which population statistics are computed.
+        nonfinite: "stop" with an error at a loss or gradient that is not finite, or "skip" it.
+        batching: how a step's tasks run.
+        seed: of the generator that draws the tasks.
+
+    Raises:
+        TaskError: an argument is out of range.
+        RunError: (while iterating) a loss that is not finite.
+
+    Examples:
+        >>> from quickstudy.data import Blobs
+        >>> from quickstudy.learners import ProtoNet
+        >>> from quickstudy.nets import MLP
+        >>> learner = ProtoNet(MLP(2, [16], 8))
+        >>> losses = [p.loss for p in fit(learner, Blobs(way=3, shot=1), steps=30)]
+        >>> losses[-1] < losses[0]
+        True
+    """
 
     def __init__(
         self,
@@ -216,61 +250,5 @@ def _schedule_state(schedule: LRScheduler | None) -> dict[str, Any]:
     return {k: v for k, v in schedule.state_dict().items() if isinstance(v, plain)}
 
 
-def fit(
-    learner: nn.Module,
-    source: TaskSource[Any],
-    *,
-    steps: int,
-    tasks_per_step: int = 4,
-    optimizer: Callable[[Any], Optimizer] | None = None,
-    schedule: Callable[[Optimizer], LRScheduler] | None = None,
-    clip: float | None = 10.0,
-    validate: Callable[[nn.Module], Evaluation] | None = None,
-    evaluate_every: int = 0,
-    average: float = 0.0,
-    calibration_tasks: int = 16,
-    nonfinite: Literal["stop", "skip"] = "stop",
-    batching: Batching = AUTO,
-    seed: int = 0,
-) -> Fit:
-    """Meta-train: sample tasks, take the mean loss, step, and say what happened.
-
-    Nothing runs until the result is iterated. When it ends, the learner holds the best weights
-    that `validate` saw, or the last ones where there is no `validate`.
-
-    Args:
-        learner: a module with `loss(T)`; `calibrate(batch of T)` is used where it has one.
-        source: hands out batches of T.
-        steps: outer steps, >= 1.
-        tasks_per_step: T a step, >= 1.
-        optimizer: parameters to an outer optimizer; Adam at 1e-3 where not given.
-        schedule: optimizer to a schedule of its rate, stepped once an outer step.
-        clip: largest norm of the outer gradient; None for no limit.
-        validate: learner to an evaluation, on meta-validation tasks.
-        evaluate_every: steps between evaluations; 0 for one at the end.
-        average: decay of an exponential mean of the weights, in [0, 1); 0 for none. The mean is
-            what is evaluated and kept.
-        calibration_tasks: meta-train tasks from which population statistics are computed.
-        nonfinite: "stop" with an error at a loss or gradient that is not finite, or "skip" it.
-        batching: how a step's tasks run.
-        seed: of the generator that draws the tasks.
-
-    Raises:
-        TaskError: an argument is out of range.
-        RunError: (while iterating) a loss that is not finite.
-
-    Examples:
-        >>> from quickstudy.data import Blobs
-        >>> from quickstudy.learners import ProtoNet
-        >>> from quickstudy.nets import MLP
-        >>> learner = ProtoNet(MLP(2, [16], 8))
-        >>> losses = [p.loss for p in fit(learner, Blobs(way=3, shot=1), steps=30)]
-        >>> losses[-1] < losses[0]
-        True
-    """
-    return Fit(
-        learner, source, steps=steps, tasks_per_step=tasks_per_step, optimizer=optimizer,
-        schedule=schedule, clip=clip, validate=validate, evaluate_every=evaluate_every,
-        average=average, calibration_tasks=calibration_tasks, nonfinite=nonfinite,
-        batching=batching, seed=seed,
-    )  # fmt: skip
+fit = Fit
+"""The verb: `for progress in fit(learner, source, steps=1000): ...`"""

@@ -4,6 +4,7 @@ from quickstudy.data.arrays import from_arrays
 from quickstudy.data.cache import cache_folder, cache_folders
 from quickstudy.data.episodes import Draw, Episodes, Transform, quarter_turns, scale
 from quickstudy.data.glyphs import GlyphTable, glyph_table, glyphs
+from quickstudy.data.image_warps import ImageWarp
 from quickstudy.data.images import (
     folder_preprocessing,
     folder_splits,
@@ -22,6 +23,7 @@ __all__ = [
     "Draw",
     "Episodes",
     "GlyphTable",
+    "ImageWarp",
     "Listing",
     "Pen",
     "Pool",

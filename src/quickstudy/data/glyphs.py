@@ -2,11 +2,15 @@
 
 Nothing is downloaded. The twelve DejaVu text faces hold some 2,800 letters and digits of fifteen
 writing systems; each character is a class, and its images are its faces. They are rendered once,
-in a few seconds, and kept in the data cache.
+in a few seconds, and kept in the data cache. The other fonts of a machine can be added to them.
 """
 
+import hashlib
 import logging
+import string
+import sys
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -25,6 +29,7 @@ _logger = logging.getLogger(__name__)
 VERSION = 1
 """Of the rendering: another number is another file in the cache."""
 FILE = f"glyphs_{VERSION}.npz"
+"""Of the characters in DejaVu alone."""
 
 TEST = ("Armenian", "Georgian")
 VALIDATION = ("Hebrew", "Lao", "N'Ko")
@@ -49,12 +54,23 @@ KINDS = ("Lu", "Ll", "Lt", "Lo", "Nd")
 """Unicode's categories of letters (but for modifiers) and decimal digits."""
 LEAST_FACES = 2
 """Characters in fewer faces are left out. Tifinagh, Ogham and N'Ko have two, most others four."""
+MOST_FACES = 32
+"""Of a character in more faces, so many are drawn, evenly chosen and the first among them."""
+MOST_CHARACTERS = 3000
+"""Of a larger writing system (Han, Hangul), so many characters are drawn, evenly chosen."""
 SIDE = 56
 """Of the rendered images, in pixels."""
 BOX = 46
 """The longer side of a character in them; characters keep their proportions, not their size."""
 ALIKE = 0.90
 """Cosine between two blurred pictures, means removed, from which they are the same character."""
+LEGIBLE = 0.5
+"""Median cosine between a font's and DejaVu's letters, below which it draws something else there.
+
+Upright text fonts have 0.8 to 0.95, italics 0.6 and more, fonts of symbols 0.4 and less.
+"""
+PLAIN = [ord(character) for character in string.ascii_letters + string.digits]
+"""What that is judged by."""
 
 
 class GlyphTable(NamedTuple):
@@ -65,7 +81,7 @@ class GlyphTable(NamedTuple):
         points: int8 [n, POINTS, 3]: the skeleton's points as x to the right, y down, in half pixels
             from the centre (the box spans -BOX..BOX), and the stroke that each lies on, -1 for
             padding.
-        faces: uint8 [n], the index in FACES.
+        faces: uint8 [n], the index in FACES; further numbers for further fonts, uint16 of many.
         offsets: int64 [classes + 1].
         names: [classes], Unicode names: "HEBREW LETTER ALEF".
         groups: [classes], writing systems: "Hebrew".
@@ -76,7 +92,7 @@ class GlyphTable(NamedTuple):
 
     images: NDArray[np.uint8]
     points: NDArray[np.int8]
-    faces: NDArray[np.uint8]
+    faces: NDArray[np.uint8 | np.uint16]
     offsets: NDArray[np.int64]
     names: NDArray[np.str_]
     groups: NDArray[np.str_]
@@ -84,7 +100,9 @@ class GlyphTable(NamedTuple):
     turns: NDArray[np.bool_]
 
 
-def glyphs(cache: Path | str | None = None, size: Literal[28, 56] = 28) -> Splits:
+def glyphs(
+    cache: Path | str | None = None, size: Literal[28, 56] = 28, *, system_fonts: bool = False
+) -> Splits:
     """Printed characters, split by writing system.
 
     Meta-test is Armenian and Georgian, meta-validation Hebrew, Lao and N'Ko, meta-train all others
@@ -92,12 +110,14 @@ def glyphs(cache: Path | str | None = None, size: Literal[28, 56] = 28) -> Split
     within a part and across parts: no meta-train class, however turned by quarters, looks like one
     of the other parts.
 
-    A class has 2 to 12 images, one a face. Tasks of more images than that draw them with
-    replacement and change each (`Episodes(..., replacement=True, transform=...)`).
+    A class has 2 to 12 images, one a face, and up to 32 with system fonts. Tasks of more images
+    than that draw them with replacement and change each
+    (`Episodes(..., replacement=True, transform=...)`).
 
     Args:
         cache: where the rendered characters are kept; see `cache_folder`.
         size: side in pixels.
+        system_fonts: see `glyph_table`.
 
     Returns:
         Pools of uint8 [n, 1, size, size], ink 255 on 0; groups are the writing systems.
@@ -107,57 +127,87 @@ def glyphs(cache: Path | str | None = None, size: Literal[28, 56] = 28) -> Split
     """
     if size not in (SIDE // 2, SIDE):
         raise DataError(f"glyphs come in sizes {SIDE // 2} and {SIDE}, got {size}")
-    table = glyph_table(cache)
+    table = glyph_table(cache, system_fonts=system_fonts)
     images = table.images if size == SIDE else _halved(table.images[:, 0]).astype(np.uint8)[:, None]
     return _splits(table, torch.from_numpy(images))
 
 
-def glyph_table(cache: Path | str | None = None) -> GlyphTable:
+def glyph_table(cache: Path | str | None = None, *, system_fonts: bool = False) -> GlyphTable:
     """All that is known of the glyphs: from the cache, or rendered and then kept there.
 
     A file in the cache that is broken, or of another version, is rendered anew and replaced.
 
+    Args:
+        cache: where the rendered characters are kept; see `cache_folder`.
+        system_fonts: add the other fonts that are installed on this machine: more faces, and more
+            writing systems, in the same parts and without look-alikes, rendered in minutes. Their
+            meta-test holds all of the meta-test without them. What comes of it depends on the
+            machine; each set of fonts has a file of its own in the cache.
+
     Raises:
         DataError: matplotlib was installed without its fonts.
     """
-    path = find(FILE, cache)
+    return table_of(installed_fonts() if system_fonts else [], cache)
+
+
+def table_of(fonts: Sequence[Path], cache: Path | str | None = None) -> GlyphTable:
+    """The table of DejaVu's faces and these fonts: from the cache, or rendered and kept there.
+
+    Args:
+        fonts: files; see `render`.
+        cache: see `cache_folder`.
+
+    Raises:
+        DataError: matplotlib was installed without its fonts.
+    """
+    file = _file_of(fonts)
+    path = find(file, cache)
     if path is not None:
         try:
             return _checked(path)
         except DataError as error:
             _logger.warning("rendering the glyphs again: %s", error)
-    table = render()
+    table = render(fonts)
     folder = path.parent if path is not None else cache_folder(cache)
     for place in (folder, cache_folder(cache)):
         try:
-            write_arrays(place / FILE, table._asdict())
+            write_arrays(place / file, table._asdict())
             break
         except OSError as error:
             _logger.warning("the glyphs cannot be kept in %s: %s", place, error)
     return table
 
 
-def render() -> GlyphTable:
+def render(fonts: Sequence[Path] = ()) -> GlyphTable:
     """Render the characters, leave look-alikes out and find the strokes of what remains.
+
+    Characters of DejaVu come first, so that no other font's look-alike takes their place.
+
+    Args:
+        fonts: TrueType and OpenType files beside DejaVu's, of collections the first face. A face
+            that is there already is passed over; so is a file that cannot be read, holds no
+            letters or draws symbols in their place, and a warning in the log names it.
 
     Raises:
         DataError: matplotlib was installed without its fonts.
     """
-    maps = [_characters(face) for face in FACES]
-    codes = sorted(
-        code
-        for code in set().union(*maps)
-        if unicodedata.category(chr(code)) in KINDS
-        and sum(code in held for held in maps) >= LEAST_FACES
-    )
-    stack = np.stack(
-        [_render_face(face, codes, held) for face, held in zip(FACES, maps, strict=True)], axis=1
-    )
-    held: NDArray[np.bool_] = stack.max(axis=(2, 3)) > 0
-    canonical = stack[np.arange(len(codes)), held.argmax(axis=1)]
+    files = [_font(face) for face in FACES]
+    files += _usable(fonts)
+    maps = [_characters(file) for file in files]
+    codes = _choose(maps)
+    held = np.zeros((len(codes), len(files)), bool)
+    for row, code in enumerate(codes):
+        held[row, _evenly([i for i, inside in enumerate(maps) if code in inside], MOST_FACES)] = (
+            True
+        )
+    images = _draw_all(files, codes, held)
+    inked = images.any(axis=(1, 2))  # there are glyphs that are there but empty
+    held[held], images = inked, images[inked]
+    counts = held.sum(axis=1)
+    canonical = images[np.minimum(counts.cumsum() - counts, len(images) - 1)]
     groups = np.array([writing_system(chr(code)) for code in codes])
     parts = np.where(np.isin(groups, TEST), 2, np.where(np.isin(groups, VALIDATION), 1, 0))
-    parts[held.sum(axis=1) < LEAST_FACES] = -1  # glyphs that are there but empty
+    parts[counts < LEAST_FACES] = -1
 
     kept = np.empty(0, int)
     turns = np.zeros((len(codes), 4), bool)
@@ -169,13 +219,13 @@ def render() -> GlyphTable:
         kept = np.concatenate([kept, rows])
     kept.sort()
 
-    held, images = held[kept], stack[kept][held[kept]]
+    images = images[np.isin(np.arange(len(codes)), kept).repeat(counts)]
     points, strokes = skeletons(images > 127)
     return GlyphTable(
         images[:, None],
         np.concatenate([points, strokes[..., None]], axis=2),
-        held.nonzero()[1].astype(np.uint8),
-        np.concatenate([[0], held.sum(axis=1).cumsum()]).astype(np.int64),
+        held[kept].nonzero()[1].astype(np.min_scalar_type(len(files) - 1)),
+        np.concatenate([[0], counts[kept].cumsum()]).astype(np.int64),
         np.array([unicodedata.name(chr(codes[i])) for i in kept]),
         groups[kept],
         parts[kept].astype(np.uint8),
@@ -192,14 +242,16 @@ def writing_system(character: str) -> str:
     """
     parts = unicodedata.normalize("NFKD", character)
     base = next((c for c in parts if unicodedata.category(c) in KINDS), character)
-    word = unicodedata.name(base, "").split(" ")[0]
+    word, *more = unicodedata.name(base, "").split(" ")
+    if word in ("LINEAR", "NEW", "OLD", "TAI"):
+        return f"{word} {more[0]}".title()
     known = {
         "ARABIC-INDIC": "Arabic",
         "CANADIAN": "Canadian syllabics",
+        "CJK": "Han",
         "DIGIT": "Digits",
         "EXTENDED": "Arabic",
         "NKO": "N'Ko",
-        "OLD": "Old Italic",
         "ROMAN": "Latin",
         "TURNED": "Latin",
     }
@@ -252,14 +304,14 @@ def _checked(path: Path) -> GlyphTable:
     wanted = {
         "images": (np.uint8, (n, 1, SIDE, SIDE)),
         "points": (np.int8, (n, POINTS, 3)),
-        "faces": (np.uint8, (n,)),
+        "faces": (np.unsignedinteger, (n,)),
         "offsets": (np.int64, (classes + 1,)),
         "groups": (np.str_, (classes,)),
         "parts": (np.uint8, (classes,)),
         "turns": (np.bool_, (classes, 4)),
     }
     for name, (kind, shape) in wanted.items():
-        if arrays[name].dtype.type is not kind or arrays[name].shape != shape:
+        if not np.issubdtype(arrays[name].dtype, kind) or arrays[name].shape != shape:
             said = f"{arrays[name].dtype} {list(arrays[name].shape)}"
             raise DataError(f"{name} in {path} must be {kind.__name__} {list(shape)}, got {said}")
     if table.offsets[0] != 0 or table.offsets[-1] != n or np.diff(table.offsets).min() < 1:
@@ -278,21 +330,111 @@ def _font(face: str) -> Path:
     return path
 
 
-def _characters(face: str) -> set[int]:
-    """Code points that a face holds."""
+def installed_fonts() -> list[Path]:
+    """The font files that this machine offers, in the order of their paths."""
+    from matplotlib.font_manager import findSystemFonts
+
+    return sorted({Path(name).resolve() for name in findSystemFonts()})
+
+
+def _file_of(fonts: Sequence[Path]) -> str:
+    """The name in the cache of what these fonts give; that of a changed font is another."""
+    if not fonts:
+        return FILE
+    digest = hashlib.sha256()
+    for path in fonts:
+        try:
+            stat = path.stat()
+            stamp = f"{path}\n{stat.st_size}\n{stat.st_mtime_ns}\n"
+        except OSError:  # a link to nowhere; `render` says so
+            stamp = f"{path}\n\n\n"
+        digest.update(stamp.encode(errors="surrogateescape"))
+    return f"{Path(FILE).stem}_{digest.hexdigest()[:16]}.npz"
+
+
+def _usable(fonts: Sequence[Path]) -> list[Path]:
+    """The fonts whose letters are letters, no face twice; the log names the others."""
+    known = {_name(_font(face)) for face in FACES} if fonts else set()
+    usable = []
+    for path in fonts:
+        try:
+            name = _name(path)
+            flaw = "" if name in known else _flaw(path)
+        except (OSError, RuntimeError) as error:  # Pillow's and FreeType's
+            flaw = " ".join(str(error).split()) or type(error).__name__
+        if flaw:
+            _logger.warning("the font %s is left out: %s", path, flaw)
+        elif name not in known:
+            known.add(name)
+            usable.append(path)
+    return usable
+
+
+def _name(path: Path) -> tuple[str, str]:
+    """Family and style."""
     from matplotlib.ft2font import FT2Font
 
-    return set(FT2Font(str(_font(face))).get_charmap())
+    font = FT2Font(str(path))
+    return font.family_name, font.style_name
 
 
-def _render_face(face: str, codes: list[int], held: set[int]) -> NDArray[np.uint8]:
-    """[codes, SIDE, SIDE], ink 255, centred; zeros where the face has no such character."""
-    font = ImageFont.truetype(str(_font(face)), 72, layout_engine=ImageFont.Layout.BASIC)
+def _flaw(path: Path) -> str:
+    """Why a font is of no use; empty where it is."""
+    held = _characters(path)
+    if not held:
+        return "it holds no letters or digits"
+    both = [code for code in PLAIN if code in held]
+    own, plain = (_features(_draw(file, both)) for file in (path, _font("Sans")))
+    if both and float(np.median((own * plain).sum(axis=1))) < LEGIBLE:
+        return "it draws symbols in place of letters"
+    return ""
+
+
+def _characters(path: Path) -> set[int]:
+    """Code points of the letters and digits that a font holds."""
+    from matplotlib.ft2font import FT2Font
+
+    codes = FT2Font(str(path)).get_charmap()
+    return {c for c in codes if c <= sys.maxunicode and unicodedata.category(chr(c)) in KINDS}
+
+
+def _choose(maps: list[set[int]]) -> list[int]:
+    """Characters to draw, DejaVu's first, from what each font holds."""
+    systems: dict[str, list[int]] = {}
+    for code in sorted(set().union(*maps)):
+        if unicodedata.name(chr(code), "") and sum(code in held for held in maps) >= LEAST_FACES:
+            systems.setdefault(writing_system(chr(code)), []).append(code)
+    codes = [code for held in systems.values() for code in _evenly(held, MOST_CHARACTERS)]
+    own = maps[: len(FACES)]
+    return sorted(codes, key=lambda code: (sum(code in h for h in own) < LEAST_FACES, code))
+
+
+def _evenly(items: list[int], most: int) -> list[int]:
+    """At most so many of them, evenly chosen, the first among them."""
+    if len(items) <= most:
+        return items
+    return [items[i * len(items) // most] for i in range(most)]
+
+
+def _draw_all(files: list[Path], codes: list[int], held: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """[drawn, SIDE, SIDE]: where `held` [codes, files] says so, by code and then by file."""
+    place = held.cumsum().reshape(held.shape) - 1
+    images = np.zeros((int(held.sum()), SIDE, SIDE), np.uint8)
+    for number, file in enumerate(files):
+        rows = np.flatnonzero(held[:, number])
+        images[place[rows, number]] = _draw(file, [codes[row] for row in rows])
+    return images
+
+
+def _draw(file: Path, codes: list[int]) -> NDArray[np.uint8]:
+    """[codes, SIDE, SIDE], ink 255, centred; zeros where the font draws nothing."""
+    font = ImageFont.truetype(str(file), 72, layout_engine=ImageFont.Layout.BASIC)
     images = np.zeros((len(codes), SIDE, SIDE), np.uint8)
     for place, code in enumerate(codes):
-        if code not in held:
+        try:
+            mask = font.getmask(chr(code), mode="L")
+        except OSError:  # one broken outline in a font that is not
             continue
-        mask = font.getmask(chr(code), mode="L")
         box = mask.getbbox()
         if box is None:
             continue

@@ -155,6 +155,16 @@ def folder_splits(
     )
 
 
+def folder_classes(path: Path | str) -> list[int]:
+    """How many class folders a folder holds: one number, or those of its train, val and test.
+
+    Raises:
+        DataError: no such folder, or only some of the three parts.
+    """
+    folders = _part_folders(Path(path)) or [Path(path)]
+    return [sum(entry.is_dir() for entry in _listed(folder)) for folder in folders]
+
+
 def folder_preprocessing(
     path: Path | str,
     *,

@@ -69,9 +69,9 @@ class Pen:
             if len(ends) != 2 or not 0 < ends[0] <= ends[1] < math.inf:
                 raise DataError(f"a pen's {name} is a range of positive numbers, got {ends}")
         for name in ("rotate", "shear", "stretch", "shift", "wave", "frequency"):
-            _not_negative(name, getattr(self, name))
+            not_negative(f"a pen's {name}", getattr(self, name))
         for name in ("stroke_shift", "stroke_turn", "stroke_scale", "drop"):
-            _not_negative(name, getattr(self, name))
+            not_negative(f"a pen's {name}", getattr(self, name))
         if self.waves < 1:
             raise DataError(f"a pen's waves must be at least 1, got {self.waves}")
 
@@ -113,11 +113,11 @@ def draw(
             f"drawing needs points [n, k, 2] and strokes [n, k], "
             f"got {list(points.shape)} and {list(strokes.shape)}"
         )
-    n, hand = len(points), _Hand(generator, points)
+    n, hand = len(points), Hand(generator, points)
     if pen.stroke_shift or pen.stroke_turn or pen.stroke_scale:
         points = _shake_strokes(points, strokes, pen, hand)
-    points = points + _field(points, pen, hand)
-    points = points @ _affine(n, pen.rotate, pen.shear, pen.stretch, hand)
+    points = points + field(points, pen.wave, pen.waves, pen.frequency, hand)
+    points = points @ affine(n, pen.rotate, pen.shear, pen.stretch, hand)
     scale = hand.uniform(n, 1, 1, low=pen.scale[0], high=pen.scale[1])
     points = points * scale + pen.shift * hand.normal(n, 1, 2)
     width = hand.uniform(n, low=pen.width[0], high=pen.width[1]) * (side / 28)
@@ -128,31 +128,33 @@ def draw(
     return _inked(points, ink, width, side)
 
 
-class _Hand:
-    """Random numbers of the points' type, from a generator that may live on another device."""
+class Hand:
+    """Random numbers of a tensor's type, from a generator that may live on another device."""
 
     def __init__(self, generator: torch.Generator, like: Tensor) -> None:
         self.generator = generator
         self.like = like
 
     def normal(self, *shape: int) -> Tensor:
+        """Of mean 0 and deviation 1."""
         return torch.randn(
             shape, generator=self.generator, device=self.generator.device, dtype=self.like.dtype
         ).to(self.like.device)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Between two numbers."""
         numbers = torch.rand(
             shape, generator=self.generator, device=self.generator.device, dtype=self.like.dtype
         )
         return (low + (high - low) * numbers).to(self.like.device)
 
 
-def _shake_strokes(points: Tensor, strokes: Tensor, pen: Pen, hand: _Hand) -> Tensor:
+def _shake_strokes(points: Tensor, strokes: Tensor, pen: Pen, hand: Hand) -> Tensor:
     """Move, turn and stretch every stroke about its middle; padding collapses, and is not drawn."""
     n = len(points)
     member = (strokes[..., None] == torch.arange(STROKES, device=points.device)).to(points.dtype)
     middle = (member.mT @ points) / member.sum(dim=1).clamp(min=1)[..., None]
-    matrix = _affine(n * STROKES, pen.stroke_turn, 0.0, 0.0, hand)
+    matrix = affine(n * STROKES, pen.stroke_turn, 0.0, 0.0, hand)
     matrix = matrix * (pen.stroke_scale * hand.normal(n * STROKES, 1, 1)).exp()
     matrix = matrix.reshape(n, STROKES, 2, 2)
     place = middle + pen.stroke_shift * hand.normal(n, STROKES, 2)
@@ -164,17 +166,33 @@ def _shake_strokes(points: Tensor, strokes: Tensor, pen: Pen, hand: _Hand) -> Te
     return torch.stack([right * a + down * c + x, right * b + down * d + y], dim=-1)
 
 
-def _field(points: Tensor, pen: Pen, hand: _Hand) -> Tensor:
-    """A smooth displacement of every point: some sine waves of random direction, one set a row."""
+def field(points: Tensor, wave: float, waves: int, frequency: float, hand: Hand) -> Tensor:
+    """A smooth displacement of every point: some sine waves of random direction, one set a row.
+
+    Args:
+        points: [n, k, 2].
+        wave: standard deviation of the displacement.
+        waves: how many sine waves add up to it.
+        frequency: theirs, standard deviation in radians a unit of length.
+        hand: draws them.
+    """
     n = len(points)
-    direction = (pen.frequency / math.sqrt(2)) * hand.normal(n, 2, pen.waves)
-    phase = hand.uniform(n, 1, pen.waves, high=2 * math.pi)
-    size = pen.wave * math.sqrt(2 / pen.waves) * hand.normal(n, pen.waves, 2)
+    direction = (frequency / math.sqrt(2)) * hand.normal(n, 2, waves)
+    phase = hand.uniform(n, 1, waves, high=2 * math.pi)
+    size = wave * math.sqrt(2 / waves) * hand.normal(n, waves, 2)
     return torch.sin(points @ direction + phase) @ size
 
 
-def _affine(n: int, rotate: float, shear: float, stretch: float, hand: _Hand) -> Tensor:
-    """Random matrices [n, 2, 2] of determinant 1, to be multiplied from the right."""
+def affine(n: int, rotate: float, shear: float, stretch: float, hand: Hand) -> Tensor:
+    """Random matrices [n, 2, 2] of determinant 1, to be multiplied from the right.
+
+    Args:
+        n: how many.
+        rotate: a turn, standard deviation in radians.
+        shear: a slant, standard deviation.
+        stretch: logarithm of width over height, standard deviation.
+        hand: draws them.
+    """
     turn, slant, wide = hand.normal(3, n).unbind(0)
     cos, sin = (rotate * turn).cos(), (rotate * turn).sin()
     wide, zero = (stretch / 2 * wide).exp(), torch.zeros_like(wide)
@@ -183,7 +201,7 @@ def _affine(n: int, rotate: float, shear: float, stretch: float, hand: _Hand) ->
     return skew @ rotation
 
 
-def _without_gap(points: Tensor, radius: Tensor, chance: float, hand: _Hand) -> Tensor:
+def _without_gap(points: Tensor, radius: Tensor, chance: float, hand: Hand) -> Tensor:
     """0 for the points near a random one, in some of the rows; 1 for all others."""
     n, k = points.shape[:2]
     at = (hand.uniform(n, 1, 1) * k).long().clamp(max=k - 1).expand(n, 1, 2)
@@ -210,6 +228,11 @@ def _inked(points: Tensor, ink: Tensor, width: Tensor, side: int) -> Tensor:
     return (-torch.expm1(-density))[:, None]
 
 
-def _not_negative(name: str, value: float) -> None:
+def not_negative(name: str, value: float) -> None:
+    """Refuse what is no size.
+
+    Raises:
+        DataError: the value is negative, infinite or NaN.
+    """
     if not 0 <= value < math.inf:
-        raise DataError(f"a pen's {name} must be a number >= 0, got {value}")
+        raise DataError(f"{name} must be a number >= 0, got {value}")

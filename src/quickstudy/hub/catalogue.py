@@ -17,12 +17,13 @@ from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 from torch import nn
 
 from quickstudy import core, learners, nets
+from quickstudy.artefacts.manifest import MANIFEST
 from quickstudy.artefacts.model import Model, save_model
 from quickstudy.artefacts.model import load_model as load_stored
 from quickstudy.core import SGD, Learner, UpdateRule
 from quickstudy.errors import ArtefactError, RunError
 from quickstudy.hub.config import TrainConfig
-from quickstudy.hub.runs import CONFIG, open_run
+from quickstudy.hub.runs import CONFIG
 
 
 def _in_room(room: ModuleType, kind: type) -> dict[str, type]:
@@ -270,7 +271,7 @@ def load_model(
     folder = Path(path)
     if not folder.exists():
         raise RunError(f"there is no run {path}: no such folder")
-    if (folder / CONFIG).is_file() and not open_run(folder).has_model:
+    if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
         raise RunError(
             f"{path} has no model yet, its training has not ended; "
             f"`quickstudy resume {path}` goes on with it"

@@ -88,7 +88,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
-        return _fail(error.format_message(), error.exit_code) if error.format_message() else 0
+        said = error.format_message()
+        return _fail(said + _value_of(error, arguments), error.exit_code) if said else 0
     except QuickstudyError as error:
         return _fail(str(error), WRONG_INPUT, debug)
     except BrokenPipeError:  # whoever read this has gone
@@ -102,6 +103,16 @@ def _run(arguments: list[str], debug: bool) -> int:
     except Exception as error:
         said = f"internal error, {type(error).__name__}: {error}; {DEBUG} shows where"
         return _fail(said, INTERNAL, debug)
+
+
+def _value_of(error: typer.TyperException, arguments: list[str]) -> str:
+    """What was given to the option that an error is about, which the error does not say."""
+    options = getattr(getattr(error, "param", None), "opts", [])
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in options and (equals or place + 1 < len(arguments)):
+            return f", got {value if equals else arguments[place + 1]!r}"
+    return ""
 
 
 def _fail(message: str, code: int, debug: bool = False) -> int:

@@ -127,7 +127,7 @@ _PRINTED: dict[str, Any] = {
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "demo": _PRINTED | {"steps": 7500},
-    "fonts": _PRINTED | {"steps": 60000},
+    "fonts": _PRINTED | {"steps": 40000},
 }
 """Options that are known to go well together; whatever else is given overrides them."""
 

@@ -93,7 +93,7 @@ def _is_demo(out: Path) -> bool:
 def _sources(console: Console, device: str) -> Iterator[tuple[str, Source]]:
     """What the model is judged on, with what to call it."""
     wanted = Wanted(device=choose_device(device))
-    yield "printed: Armenian, Georgian", open_source("glyphs", wanted)
+    yield "drawn from print: Armenian, Georgian", open_source("glyphs", wanted)
     if find(OMNIGLOT_FILE) is None:
         console.print(
             f"(For the same on handwriting, put {OMNIGLOT_FILE} into the data cache: "

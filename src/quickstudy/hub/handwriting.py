@@ -12,10 +12,10 @@ from quickstudy.data.pools import Pool, Splits, join
 from quickstudy.data.warps import Pen, draw
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import Span
-from quickstudy.hub.sources import INK, SIDE, Images, Source, Split, Wanted
+from quickstudy.hub.sources import IMAGE_WARPS, INK, SIDE, Images, Source, Split, Wanted
 
 WARPS = {"pen": Pen()}
-"""The hands that `--warp` may name, beside "none" for the faces as they are."""
+"""The hands that `--warp` may name, beside `IMAGE_WARPS` for the fonts' own faces."""
 
 
 class Drawing:
@@ -49,7 +49,8 @@ class Glyphs(Source):
         self.input_shape = (1, SIDE, SIDE)
         self.preprocessing = INK
         self.device = wanted.device
-        table = glyph_table()
+        self.system_fonts = wanted.system_fonts
+        table = glyph_table(system_fonts=wanted.system_fonts)
         self.strokes = stroke_pools(table)
         self.turned = turned_classes(
             self.strokes.train, torch.from_numpy(table.turns[table.parts == 0])
@@ -67,11 +68,12 @@ class Glyphs(Source):
         Raises:
             RunError: no such hand.
         """
-        if warp == "none":
-            faces = Images("glyphs", glyphs()._asdict(), INK, curated=True, device=self.device)
-            return faces.training_tasks(ways, shots, queries, rotations=rotations, warp=None)
+        if warp in IMAGE_WARPS:
+            return self.faces().training_tasks(ways, shots, queries, rotations=rotations, warp=warp)
         if (warp or "pen") not in WARPS:
-            raise RunError(f"--warp must be none or {', '.join(WARPS)}, got {warp!r}")
+            raise RunError(
+                f"--warp must be {', '.join(IMAGE_WARPS)} or {', '.join(WARPS)}, got {warp!r}"
+            )
         pool = self.turned if rotations else self.strokes.train
         return self._drawn(pool, ways, shots, queries, WARPS[warp or "pen"])
 
@@ -88,8 +90,13 @@ class Glyphs(Source):
 
     def facts(self) -> dict[str, Any]:
         """Classes, images and writing systems of each split."""
-        faces = Images("glyphs", glyphs()._asdict(), INK, curated=True, device=self.device)
-        return faces.facts() | {"turned_classes": self.turned.classes, "warps": [*WARPS]}
+        more = {"turned_classes": self.turned.classes, "warps": [*IMAGE_WARPS, *WARPS]}
+        return self.faces().facts() | more
+
+    def faces(self) -> Images:
+        """The characters as their faces show them."""
+        pools = glyphs(system_fonts=self.system_fonts)._asdict()
+        return Images("glyphs", pools, INK, curated=True, device=self.device)
 
     def _drawn(self, pool: Pool, ways: Span, shots: Span, queries: int, pen: Pen) -> Episodes:
         drawing = Drawing(pen, self.device)

@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from quickstudy.artefacts.atomic import write_atomically, write_bytes
+from quickstudy.artefacts.atomic import reported, write_atomically, write_bytes
 from quickstudy.artefacts.manifest import MANIFEST
 from quickstudy.artefacts.schema import check_stamp, stamp
 from quickstudy.errors import RunError
@@ -108,12 +108,23 @@ def _read_config(path: Path) -> TrainConfig:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         check_stamp(told, "run", path)
-        return TrainConfig.model_validate(told.get("config"))
+        return TrainConfig.model_validate(_known(told.get("config")))
     except ValidationError as error:
         raise RunError(f"{path}: {explain(error, prefix='')}") from None
     except (OSError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())
         raise RunError(said if str(path) in said else f"{path} cannot be read: {said}") from None
+
+
+def _known(options: Any) -> Any:
+    """Stored options without those of another release that asked for nothing."""
+    if not isinstance(options, dict):
+        return options
+    return {
+        name: value
+        for name, value in options.items()
+        if name in TrainConfig.model_fields or value not in (None, False, {}, [])
+    }
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -212,23 +223,33 @@ class Metrics:
 
     Raises:
         RunError: the file is shorter than that.
+        ArtefactError: it cannot be written.
     """
 
     def __init__(self, path: Path, size: int = 0) -> None:
         held = path.stat().st_size if path.exists() else 0
         if held < size:
             raise RunError(f"{path} has {held} bytes, the checkpoint wants {size}: it was cut off")
-        self._file = path.open("ab")
-        self._file.truncate(size)
+        self._path = path
+        with reported("write", path):
+            self._file = path.open("ab", buffering=0)
+            self._file.truncate(size)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add one line; it is on its way to the disk, not yet safe there."""
-        self._file.write(json.dumps(row).encode() + b"\n")
-        self._file.flush()
+        """Add one line; it is on its way to the disk, not yet safe there.
+
+        Raises:
+            ArtefactError: the disk is full.
+        """
+        line = json.dumps(row).encode() + b"\n"
+        with reported("write", self._path):
+            while line:  # a disk that is almost full takes a part and refuses the next
+                line = line[self._file.write(line) :]
 
     def settle(self) -> int:
         """Make all lines safe on the disk; how many bytes they are."""
-        os.fsync(self._file.fileno())
+        with reported("write", self._path):
+            os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:

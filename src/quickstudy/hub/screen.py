@@ -23,6 +23,8 @@ from quickstudy.core.evaluate import Evaluation
 
 PLAIN_SECONDS = 10.0
 """Without a terminal a line of progress appears about this often."""
+WIDE = 110
+"""Columns from which a terminal has room for everything."""
 SMOOTHING = 0.95
 """Of the loss that is shown, from step to step."""
 
@@ -75,14 +77,15 @@ class Steps:
         self.said = self.start
         self.bar: Progress | None = None
         if console.is_terminal:
+            wide = console.width >= WIDE
             self.bar = Progress(
-                TextColumn("meta-training"),
-                BarColumn(bar_width=24),
+                *([TextColumn("meta-training")] if wide else []),
+                BarColumn(bar_width=24 if wide else 6),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]}"),
                 TextColumn("meta-validation {task.fields[validation]}"),
                 _Rate(),
-                TextColumn("left"),
+                *([TextColumn("left")] if wide else []),
                 TimeRemainingColumn(),
                 console=console,
             )

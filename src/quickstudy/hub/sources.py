@@ -11,8 +11,15 @@ import torch
 from pydantic import JsonValue, ValidationError
 
 from quickstudy.core import Task, TaskSource
-from quickstudy.data.episodes import Episodes
-from quickstudy.data.images import folder_preprocessing, folder_splits, image_folder, omniglot
+from quickstudy.data.episodes import Episodes, Transform, scale
+from quickstudy.data.image_warps import ImageWarp
+from quickstudy.data.images import (
+    folder_classes,
+    folder_preprocessing,
+    folder_splits,
+    image_folder,
+    omniglot,
+)
 from quickstudy.data.pools import Pool, join
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.data.synthetic import Blobs, Sinusoids
@@ -29,6 +36,9 @@ SIDE = 28
 
 INK = Preprocessing(size=SIDE, channels=1, polarity="ink")
 """How a user's pictures become the input of a model of the built-in characters."""
+
+IMAGE_WARPS = ("none", "affine")
+"""What `--warp` may name for images: as they are, or each bent a little."""
 
 
 class Source(ABC):
@@ -122,15 +132,20 @@ class Images(Source):
 
     def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> Episodes:
         """Tasks of a split, its images as they are."""
-        return self._episodes(split, ways, shots, queries, rotations=False)
+        return self._episodes(split, ways, shots, queries)
 
     def training_tasks(
         self, ways: Span, shots: Span, queries: int, *, rotations: bool, warp: str | None
     ) -> Episodes:
-        """Meta-train tasks; `rotations` makes four classes of each."""
-        if warp not in (None, "none"):
-            raise RunError(f"--warp of {self.name} must be none, got {warp!r}")
-        return self._episodes("train", ways, shots, queries, rotations=rotations)
+        """Meta-train tasks; `rotations` makes four classes of each, a warp bends every image."""
+        if warp not in (None, *IMAGE_WARPS):
+            raise RunError(
+                f"--warp of {self.name} must be {' or '.join(IMAGE_WARPS)}, got {warp!r}"
+            )
+        ink = self.preprocessing.polarity == "ink"
+        bent = ImageWarp(padding="zeros" if ink else "border")
+        how = bent if warp == "affine" else scale
+        return self._episodes("train", ways, shots, queries, rotations=rotations, transform=how)
 
     def without(self, group: str) -> "Images":
         """The same images but for the classes of one group, an alphabet say."""
@@ -150,7 +165,14 @@ class Images(Source):
         return self.tasks("validation", ways, shots, queries)
 
     def _episodes(
-        self, split: Split, ways: Span, shots: Span, queries: int, *, rotations: bool
+        self,
+        split: Split,
+        ways: Span,
+        shots: Span,
+        queries: int,
+        *,
+        rotations: bool = False,
+        transform: Transform = scale,
     ) -> Episodes:
         pool = self.pool(split)
         most = shots if isinstance(shots, int) else shots[1]
@@ -158,7 +180,7 @@ class Images(Source):
         if self.curated and bool(enough.any()):
             pool = pool.select(enough)
         try:
-            return Episodes(pool, ways, shots, queries, rotations=rotations)
+            return Episodes(pool, ways, shots, queries, rotations=rotations, transform=transform)
         except DataError as error:
             raise DataError(f"{self._where(split)}: {error}") from None
 
@@ -220,7 +242,7 @@ class Wanted:
         preprocessing: of the model that is to see it; None where a model is yet to be made.
         size: side of images, where the data leaves it open.
         channels: 1 or 3, where the data leaves it open.
-        system_fonts: glyphs of all fonts on this machine.
+        system_fonts: glyphs of this machine's other fonts too.
         device: where images lie.
     """
 
@@ -282,6 +304,8 @@ def open_source(name: str, wanted: Wanted | None = None) -> Source:
         quickstudy.errors.DataError: --data must be ... no such folder; did you mean omniglot?
     """
     wanted = wanted or Wanted()
+    if wanted.system_fonts and name.lower() != "glyphs":
+        raise RunError(f"--system-fonts is for glyphs; {name} holds no characters of fonts")
     if name.lower() in SOURCES:
         for flag in ("size", "channels"):
             if getattr(wanted, flag) is not None:
@@ -303,14 +327,12 @@ def _folder(name: str, wanted: Wanted) -> Source:
     how = wanted.preprocessing or folder_preprocessing(
         name, size=wanted.size, channels=wanted.channels
     )
-    entries = Path(name).iterdir() if Path(name).is_dir() else ()
-    if sum(entry.is_dir() and not entry.name.startswith(".") for entry in entries) < 3:
+    counts = folder_classes(name)
+    if len(counts) == 1 and counts[0] < LEAST_CLASSES:
         pools = {"all": image_folder(name, how)}
     else:
         splits = folder_splits(name, how)
-        pools = {"all": join(splits)}
-        if min(pool.classes for pool in splits) >= 2:
-            pools |= splits._asdict()
+        pools = {"all": join(splits), **splits._asdict()}
     return Images(name, pools, how, curated=False, device=wanted.device)
 
 

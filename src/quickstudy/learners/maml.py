@@ -29,7 +29,7 @@ class MAML(Learner):
     Args:
         net: inputs [n, *input] to features [n, d]; says d in its attribute `features`.
         rule: how the inner loop moves; `SGD(0.1)` where not given.
-        steps: inner steps.
+        steps: inner steps; with 0 it is ordinary training on the queries of all tasks.
         first_order: treat the inner gradients as constants.
         outputs: a head with so many rows of its own: classes in a fixed order, or real targets.
             None for the way-free head.
@@ -63,8 +63,8 @@ class MAML(Learner):
         transductive: bool = False,
     ) -> None:
         super().__init__()
-        if steps < 1:
-            raise TaskError(f"MAML needs at least one inner step, got {steps}")
+        if steps < 0:
+            raise TaskError(f"MAML takes no fewer than zero inner steps, got {steps}")
         features = getattr(net, "features", None)
         if not isinstance(features, int):
             raise TaskError(

@@ -134,7 +134,7 @@ class ProtoNet(Learner):
 
 
 def _roles(both: Examples, shots: Float[Tensor, " way"], turn: int) -> tuple[Examples, Examples]:
-    """The same rows as support and as query: at turn t, a class's t-th `shots` examples support it."""
+    """The same rows as support and query: at turn t, a class's t-th `shots` examples support it."""
     labels = both.y * both.mask[:, None]
     # How many of its class stand before each row; unlabelled rows and padding are in no class.
     rank = ((labels.cumsum(0) - labels) * labels).sum(1)

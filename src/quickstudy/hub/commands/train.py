@@ -36,7 +36,7 @@ def train(
     ] = None,
     system_fonts: Annotated[
         bool | None,
-        _option("--system-fonts", text="Glyphs of this machine's fonts too.", panel=DATA),
+        _option("--system-fonts", text="Glyphs of this machine's other fonts too.", panel=DATA),
     ] = None,
     size: Annotated[
         int | None,
@@ -115,7 +115,7 @@ def train(
     warp: Annotated[
         str | None,
         _option(
-            text="How glyphs are drawn: pen, or none for the fonts' own faces. Default: pen.",
+            text="pen draws glyphs anew (their default), affine bends images, none leaves them be.",
             panel=TASKS,
         ),
     ] = None,
