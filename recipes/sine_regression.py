@@ -42,7 +42,7 @@ learners = {}
 for name, inner_steps in {"MAML": 1, "pretrained": 0}.items():
     torch.manual_seed(args.seed)
     learner = qs.MAML(Net(), rule=qs.SGD(0.01), steps=inner_steps,  # 0: plain training
-                      outputs=1, objective="squared_error")  # fmt: skip
+                      outputs=1, targets="values")  # fmt: skip
     list(qs.fit(learner, sines, steps=outer_steps, tasks_per_step=25, seed=args.seed,
                 optimizer=lambda parameters: torch.optim.Adam(parameters, lr=3e-3),
                 schedule=lambda adam: CosineAnnealingLR(adam, outer_steps)))  # fmt: skip

@@ -238,3 +238,12 @@ def test_plain_c_locale(machine: Machine) -> None:
 def test_an_index_for_pytorch(machine: Machine) -> None:
     machine.setup(TORCH_INDEX="file:///wheels", PIP_EXTRA_INDEX_URL="file:///more")
     assert "index: file:///wheels file:///more\n" in machine.told
+
+
+def test_soak_runs_benchmarks_as_modules_and_leaves_the_readme(need):
+    plan = [need.program("make"), "--dry-run", "soak"]
+    said = subprocess.run(plan, cwd=ROOT, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    benchmarks = [line for line in said.stdout.splitlines() if "benchmarks" in line]
+    assert benchmarks == [".venv/bin/python -m benchmarks.startup"]
+    assert ".venv/bin/pytest -m slow" in said.stdout

@@ -34,6 +34,8 @@ LEARNERS = {
     "maml-momentum": Row(lambda net: MAML(net, SGD(0.2, momentum=0.5), steps=2)),
     "maml-first-order": Row(lambda net: MAML(net, SGD(0.4), steps=2, first_order=True)),
     "maml-fixed-head": Row(lambda net: MAML(net, SGD(0.4), steps=2, outputs=WAY)),
+    "maml-transductive": Row(lambda net: MAML(net, SGD(0.4), steps=2, transductive=True)),
+    "maml-values": Row(lambda net: MAML(net, SGD(1.0), steps=2, outputs=WAY, targets="values")),
     "nearest-mean": Row(lambda net: NearestMean(), trains=False),
 }
 

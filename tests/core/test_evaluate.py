@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -55,7 +57,7 @@ def test_evaluation_leaves_the_mode_and_needs_tasks():
 
 def test_regressors_are_judged_by_squared_error():
     torch.manual_seed(0)
-    learner = MAML(MLP(1, [8], 8), outputs=1, objective="squared_error", steps=1)
+    learner = MAML(MLP(1, [8], 8), outputs=1, targets="values", steps=1)
     found = evaluate(learner, Sinusoids(), tasks=20)
     assert found.metric == "squared_error"
     assert found.score == -found.mean < 0
@@ -65,3 +67,21 @@ def test_padding_and_unlabelled_rows_are_not_judged():
     logits = torch.eye(2)[[0, 0, 1, 1]]
     y = torch.tensor([[1.0, 0], [0, 1.0], [0, 0], [0, 1.0]])
     assert accuracy(logits, y, torch.tensor([1.0, 1.0, 1.0, 0.0])).item() == 0.5
+
+
+class Broken(Coin):
+    def predict(self, state, x):
+        return torch.full((len(x), 5), torch.nan)
+
+
+def test_logits_that_are_no_numbers_are_not_chance():
+    assert math.isnan(evaluate(Broken(), Blobs(way=5), tasks=20).mean)
+
+
+def test_a_frozen_part_stays_in_its_mode():
+    learner = MAML(MLP(2, [4], 4))
+    learner.train()
+    learner.net.eval()
+    evaluate(learner, Blobs(), tasks=1)
+    assert learner.training
+    assert not learner.net.training

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from quickstudy.artefacts import load_checkpoint, save_checkpoint
-from quickstudy.core import Evaluation, evaluate, fit
+from quickstudy.core import Evaluation, Examples, Task, evaluate, examples, fit
 from quickstudy.data import Blobs
 from quickstudy.errors import RunError, TaskError
 from quickstudy.learners import MAML, ProtoNet
-from quickstudy.nets import MLP
+from quickstudy.nets import MLP, Conv4
 
 
 class Dropped(MLP):
@@ -85,10 +85,11 @@ def test_a_kept_learner_has_the_statistics_of_its_weights():
     run = fit(learner(), Blobs(way=3), steps=2, calibration_tasks=8)
     for _ in run:
         pass
-    norm = run.learner.net.layers[1]
+    affine, norm = run.learner.net.layers[:2]
     batch = Blobs(way=3).sample(8, torch.Generator().manual_seed(2**31 - 1))
-    x = torch.cat([batch.support.x, batch.query.x], 1).flatten(0, 1)
-    torch.testing.assert_close(norm.mean, run.learner.net.layers[0](x).mean(0).detach())
+    z = affine(torch.cat([batch.support.x, batch.query.x], 1)).detach()
+    torch.testing.assert_close(norm.mean, z.mean(1).mean(0))
+    torch.testing.assert_close(norm.variance, z.var(1, correction=0).mean(0))
 
 
 class Exploding(nn.Module):
@@ -148,3 +149,48 @@ def test_a_checkpoint_of_another_learner_is_refused():
     other = fit(MAML(MLP(2, [4], 4)), Blobs(), steps=1)
     with pytest.raises(RunError, match="does not fit"):
         other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_resume_pairs_moments_with_weights_of_any_memory_layout(fused, tmp_path):
+    def run():
+        torch.manual_seed(0)
+        images = ProtoNet(Conv4(1, width=4, size=16))
+        return fit(
+            images,
+            Pictures(),
+            steps=6,
+            average=0.5,
+            optimizer=lambda p: torch.optim.AdamW(p, 1e-2, fused=fused),
+        )
+
+    whole, first = run(), run()
+    list(whole)
+    for _ in range(3):
+        next(first)
+    save_checkpoint(tmp_path / "checkpoint", first.state_dict())
+    second = run()
+    second.load_state_dict(load_checkpoint(tmp_path / "checkpoint"))
+    list(second)
+    for name, tensor in whole.learner.state_dict().items():
+        assert torch.equal(tensor, second.learner.state_dict()[name]), name
+
+
+class Pictures:
+    def sample(self, count, generator):
+        x = torch.rand(count, 6, 1, 16, 16, generator=generator)
+        y = torch.eye(3).repeat(2, 1).expand(count, -1, -1)
+        half = Examples(x, y, torch.ones(count, 6))
+        return Task(half, half)
+
+
+def test_a_query_whose_class_has_no_support_weighs_nothing():
+    x = torch.randn(3, 2)
+    support = examples(x[:2], torch.tensor([0, 1]), way=3)
+    known, unknown = (examples(x, torch.tensor(labels), way=3) for labels in ([0, 1, 1], [0, 1, 2]))
+    module = learner().eval()
+    assert module.loss(Task(support, unknown)) < 100
+    part = Examples(known.x[:2], known.y[:2], known.mask[:2])
+    torch.testing.assert_close(
+        module.loss(Task(support, unknown)), module.loss(Task(support, part))
+    )

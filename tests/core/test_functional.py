@@ -52,3 +52,13 @@ def test_a_class_without_support_has_a_zero_count():
 
 def test_the_cosine_of_a_zero_row_is_zero():
     assert cosine_similarities(torch.zeros(1, 3), torch.ones(1, 3)).item() == 0
+
+
+@pytest.mark.parametrize("offset", [0.0, 3e3, 1e5])
+def test_distances_in_float32_survive_an_offset(offset):
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(9, 4, generator=g), torch.randn(3, 4, generator=g)
+    wanted = ((a.double()[:, None] - b.double()[None]) ** 2).sum(-1)
+    found = squared_distances(a + offset, b + offset)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-2, atol=0.05 * (1 + offset / 1e5))
+    assert (squared_distances(b + offset, b + offset) >= 0).all()

@@ -171,7 +171,9 @@ def test_read_images_takes_paths_and_open_files(folder):
     assert bool((images == 12).all())
     with pytest.raises(DataError, match="at least one file, got none"):
         read_images([], GREY)
-    with pytest.raises(DataError, match=r"1 of 2 files are no images: image 2 \(no image\)"):
+    with pytest.raises(
+        DataError, match=r"1 of 2 files are no images: image 2 \(no image that can be read\)"
+    ):
         read_images([path, io.BytesIO(b"words")], GREY)
 
 

@@ -1,5 +1,9 @@
 import io
+import subprocess
+import sys
+import textwrap
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,11 +140,64 @@ def test_decode_says_why_not(source, reason):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "ICO", "PDF", "TGA", "PCX"])
+def test_no_other_decoder_is_tried(kind):
+    with pytest.raises(Unreadable, match=r"^no image that can be read$"):
+        decode(file_of(Image.new("RGB", (20, 20)), kind))
+
+
 @pytest.mark.parametrize("limit", [60, 30])  # Pillow warns at the first and refuses at twice it
 def test_decode_refuses_decompression_bombs(monkeypatch, limit):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(Unreadable, match="million pixels"):
+    with pytest.raises(Unreadable, match=r"^more than .* million pixels$"):
         decode(file_of(Image.new("L", (10, 10))))
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
+    def load(_):
+        raise AssertionError
+
+    large = file_of(Image.new("1", (10_000, 5_001)))
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(Unreadable, match=r"^more than 50 million pixels$"):
+        decode(large)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "L"), ("PNG", "P"), ("PNG", "RGB"), ("JPEG", "L"), ("JPEG", "RGB")]
+)
+def test_a_large_image_is_reduced(kind, mode):
+    image = letter(size=(4000, 5000), box=(1000, 1000, 3000, 3000)).convert(mode)
+    seen = decode(file_of(image, kind))
+    assert seen.size == (1334, 1667)
+    assert seen.convert("L").getpixel((900, 980)) < 9
+    assert seen.convert("L").getpixel((900, 800)) > 246
+    small = Image.new("L", (2048, 300))
+    assert decode(file_of(small)).size == small.size
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_a_large_image_takes_little_memory():
+    """16 megapixels with transparency: 64 MB, which are held twice."""
+    script = """
+        import io, re, sys
+        from pathlib import Path
+        from quickstudy.data.preprocessing import Preprocessing, decode, prepare
+        file = io.BytesIO(bytes.fromhex(sys.stdin.read()))
+        def peak():
+            return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+        before = peak()
+        for polarity in ("as-is", "ink"):
+            file.seek(0)
+            prepare(decode(file), Preprocessing(size=28, channels=1, polarity=polarity))
+        print((peak() - before) // 1024)
+    """
+    large = (4000, 4000)
+    clear = letter((0, 0, 0, 0), (0, 0, 0, 255), large, "RGBA", box=(500, 500, 3000, 3000))
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    told = file_of(clear, compress_level=1).getvalue().hex()
+    done = subprocess.run(command, input=told, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 250
 
 
 def test_decode_leaves_the_warning_filters_alone():

@@ -3,10 +3,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import quickstudy as qs
 from hub.folders import draw_folder
+from quickstudy.hub.adapting import adapt, probabilities
 
 
 @pytest.fixture
@@ -101,3 +103,22 @@ def test_drawings_of_either_polarity(data_cache, tmp_path, call):
     new = [tmp_path / "new" / name / "a.png" for name in ("lying", "standing")]
     answers = call("predict", state, *new, "--json").json
     assert [answer["label"] for answer in answers] == ["lying", "standing"]
+
+
+@pytest.mark.parametrize("transductive", [True, False])
+def test_a_transductive_learner_sees_all_images_at_once(transductive):
+    torch.manual_seed(0)
+    net = qs.MLP(4, [8], 8, norm="batch")
+    learner = qs.MAML(net, steps=1, transductive=transductive).eval()
+    images = torch.randint(0, 256, (300, 1, 2, 2), dtype=torch.uint8)
+    state = adapt(learner, images[:4], torch.tensor([0, 1, 0, 1]), 2)
+    with torch.no_grad():
+        whole = learner.probabilities(state, images / 255)
+    torch.testing.assert_close(probabilities(learner, state, images), whole)
+
+
+def test_images_take_the_learners_precision():
+    learner = qs.ProtoNet(qs.MLP(4, [8], 8)).double().eval()
+    images = torch.randint(0, 256, (4, 1, 2, 2), dtype=torch.uint8)
+    state = adapt(learner, images, torch.tensor([0, 1, 0, 1]), 2)
+    assert probabilities(learner, state, images).dtype == torch.float64

@@ -58,7 +58,7 @@ def test_inputs_decide_the_backbone():
 
 def test_real_targets_get_their_head():
     learner = build((1,), outputs=1, learner="maml", width=None, down=None)
-    assert (learner.outputs, learner.objective) == (1, "squared_error")
+    assert (learner.outputs, learner.targets) == (1, "values")
 
 
 @pytest.mark.parametrize(

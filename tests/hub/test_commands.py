@@ -162,6 +162,7 @@ def test_damaged_artefacts(trained, photos, tmp_path, call):
     whole = cut(run / "manifest.json")
     refused(call("evaluate", run), "is no JSON file")
     (run / "manifest.json").write_bytes(whole)
+    (run / "report.json").unlink()  # as if it had been killed just before its end
     cut(run / "checkpoint.safetensors")
     refused(call("resume", run), "checkpoint.safetensors", "is damaged")
     assert call("evaluate", run, "--ways", "2", "--queries", "2", "--tasks", "2").code == 0
@@ -200,6 +201,7 @@ def test_a_disk_that_fills_up(photos, tmp_path, call):
     assert sorted(os.listdir(out)) == ["config.json", "metrics.jsonl"]
     assert call("resume", out).code == 0
     last = (out / "checkpoint.safetensors").read_bytes()
+    (out / "report.json").unlink()  # as if it had been killed just before its end
     again = subprocess.run(
         [*PROGRAM, "resume", str(out)], preexec_fn=full_disk(50), capture_output=True, text=True
     )
@@ -212,7 +214,9 @@ def test_a_disk_that_fills_up(photos, tmp_path, call):
 def test_a_run_is_replaced_only_by_one_that_can_begin(photos, tmp_path, call):
     out = tmp_path / "run"
     train = ["train", "--data", photos, *SMALL, "--steps", "2", "--out", out]
-    assert call(*train).code == 0
+    said = call(*train)
+    assert said.code == 0
+    assert ", the best of 2 looks at 2 2-way 1-shot tasks, 4 queries a class" in said.out
     before = tree(out)
     refused(call(*train), "--overwrite")
     refused(call(*train, "--overwrite", "--ways", "99"), "99-way")

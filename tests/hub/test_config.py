@@ -63,6 +63,15 @@ def test_a_recipes_options_of_a_method_go_only_with_that_method():
     assert config.backbone_options == RECIPES["fonts"]["backbone_options"] | {"width": 8}
 
 
+@pytest.mark.parametrize(
+    "method", [{"learner": "protonet"}, {"learner": "Proto-Net"}, {"backbone": "conv_4"}]
+)
+def test_a_recipes_options_stay_however_its_method_is_written(method):
+    config = make_config(method, "fonts")
+    assert config.learner_options == RECIPES["fonts"]["learner_options"]
+    assert config.backbone_options == RECIPES["fonts"]["backbone_options"]
+
+
 def test_an_unknown_recipe():
     with pytest.raises(RunError, match=r"--recipe must be one of demo, fonts, got 'lunch'"):
         make_config({}, "lunch")

@@ -55,7 +55,10 @@ def stored(tmp_path_factory):
 
 
 @parametrize_with_checks(
-    [FewShotClassifier(qs.NearestMean()), FewShotClassifier(qs.ProtoNet(nn.Flatten()).double())],
+    [
+        FewShotClassifier(qs.NearestMean().eval()),
+        FewShotClassifier(qs.ProtoNet(nn.Flatten()).double().eval()),
+    ],
     expected_failed_checks=lambda estimator: (
         {"check_estimators_overwrite_params": "joblib hashes a copy of a torch module differently"}
         if isinstance(estimator.model, qs.ProtoNet)
@@ -66,16 +69,41 @@ def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
 
-def test_fit_leaves_the_learner_as_it_was():
+class Watched(qs.ProtoNet):
+    """Writes down in which mode it works, and every change of it."""
+
+    def __init__(self, net):
+        super().__init__(net)
+        self.modes, self.changes = [], 0
+
+    def train(self, mode=True):
+        self.changes += 1
+        return super().train(mode)
+
+    def predict(self, state, x):
+        self.modes.append((self.training, torch.is_grad_enabled()))
+        return super().predict(state, x)
+
+
+def test_predicting_never_changes_the_learners_mode():
+    learner = Watched(nn.Flatten())
+    first = FewShotClassifier(learner).fit(np.eye(4), [0, 1, 0, 1])
+    second = FewShotClassifier(learner).fit(np.eye(4), [1, 1, 0, 0])
+    assert learner.changes == 1, "what is in evaluation mode is left alone"
+    for classifier in (first, second):
+        classifier.predict(np.eye(4))
+        classifier.predict_proba(np.eye(4))
+    assert learner.changes == 1
+    assert learner.modes == [(False, False)] * 4
+
+
+def test_fit_changes_nothing_of_the_learner_but_its_mode():
     learner = conv().train()
-    learner.net.blocks[0].eval()  # frozen by its owner
     before = {name: tensor.clone() for name, tensor in learner.state_dict().items()}
     x = np.random.default_rng(0).random((6, 1, SIZE, SIZE))
     classifier = FewShotClassifier(learner).fit(x, [0, 1, 2] * 2)
     classifier.predict(x)
-    assert learner.training
-    assert learner.net.blocks[1].training
-    assert not learner.net.blocks[0].training
+    assert not any(module.training for module in learner.modules())
     assert all(torch.equal(before[name], tensor) for name, tensor in learner.state_dict().items())
     assert all(p.grad is None for p in learner.parameters())
 
@@ -318,7 +346,7 @@ def test_a_fit_that_fails_leaves_nothing_half_learned():
 
 
 def test_what_is_no_model(tmp_path):
-    regressor = qs.MAML(qs.MLP(1, [4], 4), outputs=1, objective="squared_error")
+    regressor = qs.MAML(qs.MLP(1, [4], 4), outputs=1, targets="values")
     with pytest.raises(qs.TaskError, match="predicts numbers"):
         FewShotClassifier(regressor).fit(X, Y)
     with pytest.raises(qs.TaskError, match="got a Linear"):

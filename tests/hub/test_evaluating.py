@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -7,14 +8,26 @@ import quickstudy as qs
 from hub.folders import draw_folder
 from quickstudy.core import Batching, evaluate
 from quickstudy.errors import DataError, RunError
+from quickstudy.hub.catalogue import load_model
+from quickstudy.hub.config import make_config
 from quickstudy.hub.evaluating import Setting, control_of, evaluate_run, judge
 from quickstudy.hub.runs import open_run
+from quickstudy.hub.sources import Images
+from quickstudy.hub.training import Finished, train
 from quickstudy.learners import NearestMean
+
+TWO = Setting(2, 1, 1, 2)
+QUICK = {
+    "steps": 1, "ways": 2, "queries": 2, "validation_ways": 2, "validation_tasks": 2, "width": 2,
+    "down": "stride", "backbone_options": {"halvings": 2}, "threads": 1, "device": "cpu",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _settings():
+    threads = torch.get_num_threads()
     yield
+    torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
 
 
@@ -43,6 +56,12 @@ def test_people_see_the_control_too(trained, call):
     assert "NearestMean (control)" in said.out
 
 
+def test_what_pillow_warns_of_is_nobodys_concern(trained, call, monkeypatch):
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 300)
+    said = call("evaluate", trained, "--ways", "2", "--tasks", "2", "--queries", "2")
+    assert (said.code, said.err) == (0, "")
+
+
 def test_the_control_sees_the_same_tasks():
     source, setting = qs.Blobs(way=3, spread=1.0), Setting(3, 1, 15, 30, 4)
     learner = qs.ProtoNet(torch.nn.Flatten())
@@ -61,7 +80,7 @@ def test_one_task_has_no_interval():
 
 
 def test_real_targets_have_no_control():
-    learner = qs.MAML(qs.MLP(1), outputs=1, objective="squared_error", steps=1)
+    learner = qs.MAML(qs.MLP(1), outputs=1, targets="values", steps=1)
     assert control_of(learner, qs.Sinusoids(), 2, 0, Batching()) is None
     result = judge(learner, qs.Sinusoids(), Setting(tasks=2))
     assert result["control"] is None
@@ -80,6 +99,107 @@ def test_a_new_folder_is_judged_whole(trained, tmp_path):
     assert evaluate_run(trained, setting, data=str(folder))["split"] == "all"
     own = open_run(trained).config.data
     assert evaluate_run(trained, Setting(2, 1, 2, 2), data=own)["split"] == "test"
+
+
+def classes_judged(monkeypatch):
+    """The names of the classes that tasks are drawn from, in the latest evaluation."""
+    seen = []
+    episodes = Images._episodes
+
+    def spied(self, split, *sizes, **options):
+        seen[:] = self.pool(split).names
+        return episodes(self, split, *sizes, **options)
+
+    monkeypatch.setattr(Images, "_episodes", spied)
+    return seen
+
+
+def trained_on(folder, out):
+    *_, last = train(make_config(QUICK | {"data": str(folder)}), out)
+    assert isinstance(last, Finished)
+    return out
+
+
+@pytest.fixture
+def own(photos, tmp_path):
+    """A folder, and a run on it."""
+    folder = shutil.copytree(photos, tmp_path / "own")
+    return folder, trained_on(folder, tmp_path / "run")
+
+
+def split_of(run):
+    kept = load_model(run)[1].manifest.training["kept"]
+    assert sum(len(kept[part]) for part in ("train", "validation", "test")) == 12
+    return kept
+
+
+def test_classes_that_come_and_go_move_no_others(own, monkeypatch):
+    folder, run = own
+    kept, judged = split_of(run), classes_judged(monkeypatch)
+    assert evaluate_run(run, TWO)["split"] == "test"
+    assert judged == kept["test"]
+    for new in ("aardvark", "zebra"):
+        shutil.copytree(folder / kept["train"][0], folder / new)
+    shutil.rmtree(folder / kept["train"][1])
+    shutil.rmtree(folder / kept["test"][0])
+    evaluate_run(run, TWO)
+    assert judged == ["aardvark", *kept["test"][1:], "zebra"]
+    evaluate_run(run, TWO, split="train")
+    assert judged == [kept["train"][0], *kept["train"][2:]]
+
+
+def test_no_spelling_of_a_folder_hides_what_was_trained_on(own, tmp_path, monkeypatch):
+    folder, run = own
+    kept, judged = split_of(run), classes_judged(monkeypatch)
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    for spelling in (f"{folder}/../own", "link", "own/", "./own", folder / kept["test"][0] / ".."):
+        assert evaluate_run(run, TWO, data=str(spelling))["split"] == "test"
+        assert judged == kept["test"]
+    (tmp_path / "some").mkdir()
+    for name in (*kept["train"][:2], *kept["test"]):
+        (tmp_path / "some" / name).symlink_to(folder / name)
+    assert evaluate_run(run, TWO, data="some")["split"] == "test"
+    assert judged == kept["test"]
+    # Other folders may have classes of the same names: they are others, unless nobody can tell.
+    draw_folder(tmp_path / "others", classes=3, each=3)
+    assert evaluate_run(run, TWO, data="others")["split"] == "all"
+    folder.rename(tmp_path / "moved")
+    evaluate_run(run, TWO, data="moved")
+    assert judged == kept["test"]
+
+
+def test_a_part_of_a_split_folder_is_no_other_folder(photos, tmp_path, monkeypatch):
+    names = sorted(place.name for place in photos.iterdir())
+    whole = tmp_path / "own"
+    for part, some in {"train": names[:6], "val": names[6:8], "test": names[8:]}.items():
+        for name in some:
+            shutil.copytree(photos / name, whole / part / name)
+    run, judged = trained_on(whole, tmp_path / "run"), classes_judged(monkeypatch)
+    for part in ("train", "val"):
+        with pytest.raises(RunError, match=f"own/{part} holds no class that the model in .* never"):
+            evaluate_run(run, TWO, data=str(whole / part))
+    (whole / "train" / names[0]).rename(whole / "test" / names[0])
+    for data in (None, str(whole / "test")):
+        assert evaluate_run(run, TWO, data=data)["split"] == "test"
+        assert judged == names[8:]
+
+
+def test_a_model_that_does_not_say_what_it_saw(own, tmp_path):
+    _, run = own
+    model = load_model(run)[1]
+    fields = {"input_shape": (1, 20, 20), "preprocessing": model.manifest.preprocessing}
+    config = model.manifest.training["config"]
+    for name, kept, reason in [
+        ("silent", None, "was trained on .* does not say on which classes of it; name others"),
+        ("odd", {"folder": 3}, r"odd/manifest.json cannot be read: kept\.folder: "),
+    ]:
+        told = {"config": config, "kept": kept}
+        qs.save(tmp_path / name, model.learner, training=told, **fields)
+        with pytest.raises(RunError, match=reason):
+            evaluate_run(tmp_path / name, TWO)
+    others = draw_folder(tmp_path / "others", classes=3, each=3)
+    assert evaluate_run(tmp_path / "silent", TWO, data=str(others))["split"] == "all"
 
 
 def test_what_a_model_cannot_be_judged_on(trained, tmp_path):

@@ -1,8 +1,13 @@
 import json
 import os
+import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 
+from quickstudy.artefacts.atomic import STALE_SECONDS, write_bytes
 from quickstudy.errors import RunError
 from quickstudy.hub import runs
 from quickstudy.hub.config import TrainConfig
@@ -16,7 +21,6 @@ def test_a_run_comes_back(tmp_path):
     run = open_run(tmp_path / "deep" / "run")
     assert run.config == CONFIG
     assert not run.finished
-    assert not run.has_model
     assert run.metrics() == []
     assert [path.name for path in run.folder.parent.iterdir()] == ["run"]
 
@@ -111,6 +115,83 @@ def test_a_run_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
         create_run(run.folder, TrainConfig(steps=8), overwrite=True)
     assert open_run(run.folder).config == CONFIG
     assert os.listdir(tmp_path) == ["run"]
+
+
+REPLACE = """
+import os, signal, sys
+from pathlib import Path
+from quickstudy.hub import runs
+from quickstudy.hub.config import TrainConfig
+place = sys.argv[2]
+die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+if place == "before":
+    runs.write_atomically = die
+else:
+    runs.shutil.rmtree = die
+runs.create_run(Path(sys.argv[1]), TrainConfig(steps=8), overwrite=True)
+"""
+
+
+def replace_and_die(run, place):
+    killed = subprocess.run([sys.executable, "-c", REPLACE, str(run.folder), place])
+    assert killed.returncode == -signal.SIGKILL
+
+
+def test_a_run_that_is_being_replaced_is_nobodys_rubbish(tmp_path, monkeypatch):
+    run = create_run(tmp_path / "run", CONFIG)
+    os.utime(run.folder, (0, 0))
+
+    def others_write_and_ours_fails(*_):
+        write_bytes(tmp_path / "other", b"sweeps what is an hour old")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_atomically", others_write_and_ours_fails)
+    assert os.stat(run.folder).st_mtime < os.stat(tmp_path).st_mtime - STALE_SECONDS
+    with pytest.raises(OSError, match=r"No space"):
+        create_run(run.folder, TrainConfig(steps=8), overwrite=True)
+    assert open_run(run.folder).config == CONFIG
+
+
+def test_a_kill_while_a_run_is_replaced_loses_nothing(tmp_path):
+    run = create_run(tmp_path / "run", CONFIG)
+    os.utime(run.folder, (0, 0))
+    replace_and_die(run, "before")
+    assert not run.folder.exists()
+    write_bytes(tmp_path / "other", b"sweeps what is an hour old")
+    with pytest.raises(RunError, match=r"run exists; name another folder"):
+        create_run(run.folder, TrainConfig(steps=8))
+    assert open_run(run.folder).config == CONFIG
+    replace_and_die(run, "before")
+    assert open_run(run.folder).config == CONFIG
+    replace_and_die(run, "before")
+    create_run(run.folder, TrainConfig(steps=9), overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["other", "run"]
+
+
+def test_a_kill_after_a_run_was_replaced_leaves_what_is_swept(tmp_path):
+    run = create_run(tmp_path / "run", CONFIG)
+    os.utime(run.folder, (0, 0))
+    replace_and_die(run, "after")
+    assert open_run(run.folder).config.steps == 8
+    write_bytes(tmp_path / "other", b"sweeps what is an hour old")
+    assert sorted(os.listdir(tmp_path)) == ["other", "run"]
+    shutil.rmtree(run.folder)
+    with pytest.raises(RunError, match=r"there is no run"):
+        open_run(run.folder)
+
+
+def test_a_run_that_is_just_being_replaced_is_not_put_back(tmp_path, monkeypatch):
+    run = create_run(tmp_path / "run", CONFIG)
+
+    def look(*_):
+        with pytest.raises(RunError, match=r"there is no run"):
+            open_run(run.folder)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_atomically", look)
+    with pytest.raises(OSError, match=r"No space"):
+        create_run(run.folder, TrainConfig(steps=8), overwrite=True)
+    assert open_run(run.folder).config == CONFIG
 
 
 def test_one_process_at_a_time(tmp_path):

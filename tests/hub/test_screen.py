@@ -1,4 +1,5 @@
 import io
+import math
 
 import torch
 from rich.console import Console
@@ -16,7 +17,7 @@ def follow(terminal):
     shown = console(terminal)
     with screen.Steps(shown, steps=30, done=10) as steps:
         for step in range(11, 31):
-            steps.show(step, float("nan") if step == 12 else 0.5, evaluation(step))
+            steps.show(step, {12: math.nan, 13: math.inf}.get(step, 0.5), evaluation(step))
     return shown.file.getvalue()
 
 

@@ -1,5 +1,7 @@
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +11,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from hub.folders import SMALL
+from hub.folders import SMALL, draw_folder
+from quickstudy.artefacts.checkpoint import load_checkpoint
 from quickstudy.errors import DataError, RunError, TaskError
+from quickstudy.hub import training
+from quickstudy.hub.commands.following import summary
 from quickstudy.hub.config import TrainConfig, make_config
 from quickstudy.hub.runs import create_run, open_run
 from quickstudy.hub.training import Finished, Started, Stepped, resume, train
@@ -50,7 +55,8 @@ def untimed(rows):
 
 
 def test_a_run_tells_what_happens_and_leaves_it_in_its_folder(photos, tmp_path):
-    events = list(train(quick(photos), tmp_path / "run"))
+    asked = {"validation_queries": 99}  # more than there are
+    events = list(train(quick(photos, **asked), tmp_path / "run"))
     assert isinstance(events[0], Started)
     assert [e.progress.step for e in events[1:-1] if isinstance(e, Stepped)] == [*range(1, 13)]
     run = open_run(tmp_path / "run")
@@ -66,6 +72,9 @@ def test_a_run_tells_what_happens_and_leaves_it_in_its_folder(photos, tmp_path):
     assert report["config"]["learner"] == "ProtoNet"
     best = max(row["validation"]["mean"] for row in rows if "validation" in row)
     assert report["validation"]["mean"] == best
+    sizes = {"tasks": 2, "ways": 2, "shots": 1, "queries": 4}
+    assert report["validation"].items() >= (sizes | {"looks": 3}).items()
+    assert report["control"].items() >= sizes.items()
     assert all(a["seconds"] <= b["seconds"] for a, b in pairwise(rows))
 
 
@@ -87,21 +96,46 @@ def test_stopping_and_going_on_changes_nothing(photos, tmp_path, options):
             break
     events.close()
     part = open_run(tmp_path / "parts")
-    assert not part.has_model
+    assert not (part / "manifest.json").exists()
     end(resume(part.folder))
     assert weights(part.folder) == weights(whole.folder)
     assert untimed(part.metrics()) == untimed(whole.metrics())
-    assert (
-        end(resume(part.folder)).report["validation"]
-        == end(resume(whole.folder)).report["validation"]
-    )
+    reports = [json.loads((run / "report.json").read_text()) for run in (part, whole)]
+    assert reports[0]["validation"] == reports[1]["validation"]
+
+
+def test_going_on_in_a_folder_that_has_changed(photos, tmp_path):
+    folder = shutil.copytree(photos, tmp_path / "own")
+    config = quick(folder)
+    whole = end(train(config, tmp_path / "whole")).run
+    events = train(config, tmp_path / "parts")
+    for event in events:
+        if isinstance(event, Stepped) and event.progress.step == 7:
+            break
+    events.close()
+    part = open_run(tmp_path / "parts")
+    # New classes, among them large pictures in colour, change neither the split nor the input.
+    draw_folder(tmp_path / "new", classes=14, each=5, size=60, colour=True)
+    for place in (tmp_path / "new").iterdir():
+        place.rename(folder / f"a {place.name}")
+    seen = part.kept["train"][0]
+    (folder / seen).rename(tmp_path / seen)
+    with pytest.raises(DataError, match=f"own no longer holds meta-train .*: '{seen}'; put them"):
+        end(resume(part.folder))
+    (tmp_path / seen).rename(folder / seen)
+    shutil.rmtree(folder / part.kept["test"][0])
+    end(resume(part.folder))
+    assert weights(part.folder) == weights(whole.folder)
+    assert untimed(part.metrics()) == untimed(whole.metrics())
 
 
 def test_regression_and_blobs_have_runs_too(tmp_path):
     given = {"steps": 2, "validation_tasks": 2, "threads": 1, "backbone_options": {"hidden": [8]}}
     sines = make_config(given | {"data": "sinusoids", "learner": "maml", "inner_steps": 1})
     report = end(train(sines, tmp_path / "sines")).report
-    assert report["validation"]["metric"] == "squared_error"
+    validation = report["validation"]
+    assert validation["metric"] == "squared_error"
+    assert [validation[name] for name in ("ways", "shots", "queries")] == [None, 1, 5]
     assert report["control"] is None
     assert not (tmp_path / "sines" / "task.png").exists()
     blobs = make_config(given | {"data": "blobs"})
@@ -139,7 +173,7 @@ def test_a_loss_that_is_not_finite(photos, tmp_path):
     wild = {"rate": 1e30, "schedule": "constant", "clip": None, "checkpoint_every": 1}
     with pytest.raises(RunError, match=r"step \d+: the loss is .*wanted finite numbers"):
         end(train(quick(photos, **wild), tmp_path / "stop"))
-    assert not open_run(tmp_path / "stop").has_model
+    assert not (tmp_path / "stop" / "manifest.json").exists()
     ended = end(train(quick(photos, nonfinite="skip", **wild), tmp_path / "skip"))
     assert ended.run.metrics()[-1]["loss"] is None
 
@@ -160,10 +194,67 @@ def test_a_run_killed_while_it_was_ending_ends(photos, tmp_path):
     for path in run.folder.iterdir():
         if path.name not in ("config.json", "checkpoint.safetensors", "metrics.jsonl"):
             path.unlink()
-    end(resume(run.folder))
+    ended = end(resume(run.folder))
+    assert not ended.learner.training
     assert weights(run.folder) == before
     assert run.metrics() == rows
     assert run.finished
+
+
+def test_a_report_in_one_line():
+    best = {"metric": "squared_error", "mean": 0.25, "interval95": 0.1, "step": 7, "best": True}
+    short = "meta-validation 0.25 ± 0.1 at step 7"
+    report = {"validation": best, "control": None}
+    assert summary(report) == short
+    best |= {"looks": 1, "tasks": 9, "ways": None, "shots": 10, "queries": 5}
+    assert summary(report) == f"{short}, the only look at 9 10-shot tasks, 5 queries"
+    best |= {"looks": 3, "ways": 2}
+    said = summary(report | {"control": best | {"name": "Chance"}})
+    assert said == (
+        f"{short}, the best of 3 looks at 9 2-way 10-shot tasks, 5 queries a class "
+        "(Chance, the control: 0.25 ± 0.1)"
+    )
+
+
+def test_a_run_that_has_ended_stays_as_it_is(photos, tmp_path, call):
+    ended = end(train(quick(photos), tmp_path / "run"))
+    run = ended.run
+    assert not ended.learner.training
+    (run / "report.json").write_text(json.dumps(ended.report | {"results": [1]}))
+    (run / "checkpoint.safetensors").unlink()
+    before = {path: path.read_bytes() for path in run.folder.iterdir()}
+    again = list(resume(run.folder))
+    assert [type(event) for event in again] == [Finished]
+    assert again[0].report == ended.report | {"results": [1]}
+    assert not any(module.training for module in again[0].learner.modules())
+    assert again[0].source.name == ended.source.name
+    said = call("resume", run.folder)
+    assert said.code == 0
+    assert said.err == f"{run.folder} has ended already\n"
+    assert "trained 12 steps" in said.out
+    assert call("resume", run.folder, "--json").json == again[0].report
+    assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+    (run / "report.json").write_text("{")
+    with pytest.raises(RunError, match=r"report.json cannot be read"):
+        end(resume(run.folder))
+
+
+def test_the_checkpoint_is_read_by_who_holds_the_run(photos, tmp_path, monkeypatch):
+    events = train(quick(photos), tmp_path / "run")
+    while not (tmp_path / "run" / "checkpoint.safetensors").exists():
+        next(events)
+    events.close()
+    run, read = open_run(tmp_path / "run"), []
+
+    def load(path):
+        with pytest.raises(RunError, match=r"being trained"), run.lock():
+            pass
+        read.append(path)
+        return load_checkpoint(path)
+
+    monkeypatch.setattr(training, "load_checkpoint", load)
+    end(resume(run.folder))
+    assert read == [run / "checkpoint.safetensors"]
 
 
 def test_a_damaged_checkpoint_is_one_clear_line(photos, tmp_path):

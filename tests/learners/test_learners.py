@@ -1,11 +1,12 @@
 import pytest
 import torch
 
-from quickstudy.core import SGD, Examples, Task, examples
-from quickstudy.core.tasks import tree_map
+from quickstudy.core import SGD, Examples, Task, evaluate, examples
+from quickstudy.core.tasks import pad, tree_map
+from quickstudy.data import Sinusoids
 from quickstudy.errors import TaskError
 from quickstudy.learners import MAML, NearestMean, ProtoNet
-from quickstudy.nets import MLP
+from quickstudy.nets import MLP, Conv4
 
 
 def blob_task(way=4, shot=3):
@@ -35,7 +36,7 @@ def test_prototypes_are_class_means_and_logits_squared_distances():
 def test_maml_with_one_step_is_the_hand_written_one():
     torch.manual_seed(0)
     net = MLP(3, [], 2)
-    learner = MAML(net, SGD(0.5), steps=1, outputs=1, objective="squared_error").double()
+    learner = MAML(net, SGD(0.5), steps=1, outputs=1, targets="values").double()
     x, y = torch.randn(4, 3).double(), torch.randn(4, 1).double()
     support = Examples(x, y, torch.ones(4).double())
     weights = [p.detach().clone().requires_grad_() for p in learner.parameters()]
@@ -85,11 +86,15 @@ def test_transductive_queries_see_each_other_and_say_so():
     ("make", "message"),
     [
         (lambda: ProtoNet(MLP(5), distance="manhattan"), "euclidean or cosine, got 'manhattan'"),
+        (lambda: ProtoNet(MLP(5), turns=0), "at least one turn, got 0"),
+        (lambda: ProtoNet(MLP(5), shift=-1), "0 pixels or more, got -1"),
         (lambda: ProtoNet(MLP(5), temperature=0), "temperature must be positive, got 0"),
         (lambda: ProtoNet(MLP(5), objective="hinge"), "objective must be one of"),
+        (lambda: MAML(MLP(5), steps=0), "no inner steps need a head of their own"),
+        (lambda: MAML(MLP(5), targets="both"), "classes or values, got 'both'"),
         (lambda: MAML(MLP(5), steps=-1), "no fewer than zero inner steps, got -1"),
         (lambda: MAML(torch.nn.Linear(5, 5)), "an int `features`, got None"),
-        (lambda: MAML(MLP(5), objective="squared_error"), "say how many, outputs=1"),
+        (lambda: MAML(MLP(5), targets="values"), "real targets need a head of their own"),
     ],
 )
 def test_impossible_learners_are_refused(make, message):
@@ -110,3 +115,49 @@ def test_the_support_takes_turns_as_in_swapped_tasks():
         swapped.append(ProtoNet(net).train().loss(Task(*parts)))
     turned = ProtoNet(net, turns=3).train().loss(task)
     torch.testing.assert_close(turned, torch.stack(swapped).mean())
+
+
+def test_shifted_images_are_embedded_as_their_mean():
+    torch.manual_seed(0)
+    net = Conv4(1, width=4, size=16).eval()
+    x = torch.rand(4, 1, 16, 16)
+    moved = [x]
+    for dim in (2, 3):
+        for by in (1, -1):
+            view = x.roll(by, dim)  # what comes in at the edge is empty
+            view.select(dim, 0 if by > 0 else -1).zero_()
+            moved.append(view)
+    mean = torch.stack([net(view) for view in moved]).mean(0)
+    state = ProtoNet(net, shift=1).adapt(examples(x, torch.arange(4), way=4))
+    torch.testing.assert_close(state["sums"], mean)
+    with pytest.raises(TaskError, match="only images"):
+        ProtoNet(MLP(5, [8], 8), shift=1).adapt(blob_task().support)
+
+
+def test_any_objective_fits_real_targets():
+    torch.manual_seed(0)
+    huber = lambda means, y, mask: (  # noqa: E731
+        torch.nn.functional.huber_loss(means, y, reduction="none").mean(-1) * mask
+    ).sum()
+    learner = MAML(MLP(1, [8], 8), outputs=1, targets="values", objective=huber)
+    judged = evaluate(learner, Sinusoids(), tasks=5)
+    assert judged.metric == "squared_error"
+    assert judged.mean > 0
+
+
+def test_padding_is_in_no_transductive_statistic():
+    torch.manual_seed(0)
+    learner = MAML(MLP(5, [8], 8, norm="batch"), transductive=True)
+    task = blob_task()
+    padded = Task(task.support, pad(task.query, 20, 4))
+    padded.query.x[12:] = torch.nan
+    torch.testing.assert_close(learner.loss(padded), learner.loss(task))
+
+
+def test_a_state_without_inner_steps_is_not_the_learners_own_parameters():
+    learner = MAML(MLP(5, [8], 8), steps=0, outputs=4)
+    state = learner.adapt(blob_task().support)
+    before = state["params"]["head.weight"].clone()
+    with torch.no_grad():
+        learner.head.weight.add_(1)
+    assert torch.equal(state["params"]["head.weight"], before)

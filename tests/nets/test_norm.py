@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from quickstudy.core import Examples
 from quickstudy.errors import TaskError
 from quickstudy.learners import MAML, ProtoNet
 from quickstudy.nets import MLP, BatchNorm, Conv4
@@ -22,7 +23,7 @@ def test_batch_statistics_are_those_of_torch():
 def test_population_statistics_are_what_calibration_saw():
     net = Conv4(1, width=4, size=16)
     x = torch.rand(40, 1, 16, 16)
-    calibrate(net, x)
+    calibrate(net, [Examples(x, x, torch.ones(40))])
     torch.testing.assert_close(net(x), with_batch_statistics(net, x)[0], rtol=1e-4, atol=1e-5)
     before = [b.clone() for b in net.buffers()]
     net(torch.rand(3, 1, 16, 16))

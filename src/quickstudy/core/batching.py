@@ -54,6 +54,16 @@ class Batching:
 AUTO = Batching()
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's parameters lie; the CPU where it has none.
+
+    Examples:
+        >>> device_of(nn.Linear(2, 2))
+        device(type='cpu')
+    """
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
 def accumulate_gradients(
     module: nn.Module, batch: Any, batching: Batching = AUTO, count: int | None = None
 ) -> Float[Tensor, " tasks"]:
@@ -90,7 +100,7 @@ def accumulate_gradients(
     for part in map_tasks(module.loss, batch, module, batching):  # type: ignore[arg-type]
         (part.sum() / count).backward()
         losses.append(part.detach())
-    return torch.cat(losses) if losses else torch.zeros(0)
+    return torch.cat(losses) if losses else torch.zeros(0, device=device_of(module))
 
 
 def map_tasks(

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.core.batching import AUTO, Batching, map_tasks
+from quickstudy.core.batching import AUTO, Batching, device_of, map_tasks
 from quickstudy.core.learner import Learner, squared_error
-from quickstudy.core.tasks import Task, TaskSource
+from quickstudy.core.tasks import Task, TaskSource, move
 from quickstudy.errors import TaskError
 
 SAMPLED_TOGETHER = 20
@@ -90,24 +90,29 @@ def evaluations(
     measure = {"accuracy": accuracy, "squared_error": squared_error}[metric or metric_of(learner)]
 
     def judge(task: Task) -> Tensor:
-        prediction = learner.predict(learner.adapt(task.support), task.query.x)
-        return measure(prediction, task.query.y, task.query.mask)
+        prediction = learner.answer(task)
+        wrong = ~prediction.isfinite().all(-1) & (task.query.mask > 0)
+        # Logits that are no numbers are not chance: the figure is none either.
+        figure = measure(prediction, task.query.y, task.query.mask)
+        return torch.where(wrong.any(), torch.nan, figure)
 
     generator = torch.Generator().manual_seed(seed)
-    was_training = learner.training
+    modes = [(module, module.training) for module in learner.modules()]
     learner.eval()
     try:
         with torch.no_grad():
             for start in range(0, tasks, SAMPLED_TOGETHER):
                 batch = source.sample(min(SAMPLED_TOGETHER, tasks - start), generator)
+                batch = move(batch, device_of(learner))
                 yield torch.cat(list(map_tasks(judge, batch, learner, batching)))
     finally:
-        learner.train(was_training)
+        for module, training in modes:
+            module.training = training
 
 
 def metric_of(learner: Learner) -> Literal["accuracy", "squared_error"]:
-    """What a learner is judged by: squared error where that is its objective, else accuracy."""
-    return "squared_error" if learner.objective == "squared_error" else "accuracy"
+    """What a learner is judged by: accuracy where it predicts classes, else squared error."""
+    return "accuracy" if learner.targets == "classes" else "squared_error"
 
 
 def evaluate(
@@ -130,7 +135,7 @@ def evaluate(
         tasks: how many, >= 1.
         seed: of the generator that draws them.
         batching: how a batch of tasks runs.
-        metric: "accuracy" or "squared_error"; by the learner's objective where not given.
+        metric: "accuracy" or "squared_error"; by the learner's targets where not given.
 
     Raises:
         TaskError: fewer than one task.

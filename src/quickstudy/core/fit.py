@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from quickstudy.core.batching import AUTO, Batching, accumulate_gradients
+from quickstudy.core.batching import AUTO, Batching, accumulate_gradients, device_of
 from quickstudy.core.distributed import add_up, share
 from quickstudy.core.evaluate import Evaluation
-from quickstudy.core.tasks import TaskSource
+from quickstudy.core.tasks import TaskSource, move
 from quickstudy.errors import RunError, TaskError
 
 CALIBRATION_SEED = 2**31 - 1
@@ -49,7 +49,8 @@ class Fit(Iterator[Progress]):
     """Meta-train: sample tasks, take the mean loss, step, and say what happened.
 
     Nothing runs until the result is iterated. When it ends, the learner holds the best weights
-    that `validate` saw, or the last ones where there is no `validate`.
+    that `validate` saw, or the last ones where there is no `validate`. Whoever leaves early calls
+    `use_kept_weights` before using the learner.
 
     Args:
         learner: a module with `loss(T)`; `calibrate(batch of T)` is used where it has one.
@@ -137,7 +138,7 @@ class Fit(Iterator[Progress]):
         if self.step >= self.steps:
             raise StopIteration
         self.learner.train()
-        batch = self.source.sample(self.tasks_per_step, self.generator)
+        batch = self._sample(self.tasks_per_step, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         losses = accumulate_gradients(
             self.learner, share(batch), self.batching, count=self.tasks_per_step
@@ -162,9 +163,12 @@ class Fit(Iterator[Progress]):
             self._finish()
         return Progress(self.step, self.steps, loss, norm, validation, best)
 
+    def _sample(self, count: int, generator: torch.Generator) -> Any:
+        return move(self.source.sample(count, generator), device_of(self.learner))
+
     def _move_average(self) -> None:
         if self.average:
-            # Early steps weigh less than a constant decay would have it (Adam's bias correction).
+            # The decay rises to its value, so that the first, random weights are soon forgotten.
             decay = min(self.average, self.step / (self.step + 9))
             for mean, parameter in zip(self.averaged, self.parameters, strict=True):
                 mean.lerp_(parameter.detach(), 1 - decay)
@@ -185,7 +189,10 @@ class Fit(Iterator[Progress]):
         return validation, best
 
     def use_kept_weights(self) -> None:
-        """Put the weights' mean into the learner, with population statistics to match."""
+        """Put the weights' mean into the learner, with population statistics to match.
+
+        For whoever leaves a run early; one that ends does it by itself.
+        """
         with torch.no_grad():
             for parameter, mean in zip(self.parameters, self.averaged, strict=False):
                 parameter.copy_(mean)
@@ -193,7 +200,7 @@ class Fit(Iterator[Progress]):
             if callable(calibrate):
                 generator = torch.Generator().manual_seed(CALIBRATION_SEED)
                 self.learner.eval()
-                calibrate(self.source.sample(self.calibration_tasks, generator))
+                calibrate(self._sample(self.calibration_tasks, generator))
 
     def _finish(self) -> None:
         """Leave the learner with the best weights seen, or the last where nobody looked."""
@@ -219,6 +226,16 @@ class Fit(Iterator[Progress]):
             "cuda_generators": cuda,
         }
 
+    def _lay_like_parameters(self) -> None:
+        """Give the optimizer's moments their parameters' memory layout, which storage loses.
+
+        Fused optimizers walk through memory and would pair the wrong numbers.
+        """
+        for parameter, held in self.optimizer.state.items():
+            for name, moment in held.items():
+                if isinstance(moment, Tensor) and moment.shape == parameter.shape:
+                    held[name] = torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` returned.
 
@@ -232,14 +249,18 @@ class Fit(Iterator[Progress]):
                 self.schedule.load_state_dict(state["schedule"])
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise RunError(f"the checkpoint does not fit this learner: {error}") from error
+        self._lay_like_parameters()
         self.step = state["step"]
-        self.averaged = [mean.clone() for mean in state["averaged"]]
+        self.averaged = [
+            torch.empty_like(p).copy_(mean)
+            for p, mean in zip(self.parameters, state["averaged"], strict=False)
+        ]
         self.best_score = state["best_score"]
         self.best_weights = state["best_weights"]
         self.generator.set_state(state["generator"].cpu())
         torch.set_rng_state(state["torch_generator"].cpu())
-        if torch.cuda.is_available() and state["cuda_generators"]:
-            torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda_generators"]])
+        for index, held in enumerate(state["cuda_generators"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(held.cpu(), index)
 
 
 def _schedule_state(schedule: LRScheduler | None) -> dict[str, Any]:

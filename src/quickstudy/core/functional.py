@@ -54,14 +54,17 @@ def prototypes(
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
     """Squared Euclidean distances between the rows of two matrices.
 
-    Written as |a|^2 - 2ab + |b|^2: one matrix product instead of an [n, m, d] difference.
+    Written as |a|^2 - 2ab + |b|^2, one matrix product instead of an [n, m, d] difference; about
+    the mean of b, as squares of large numbers would cancel in float32. Never negative.
 
     Examples:
         >>> squared_distances(torch.tensor([[0., 0.]]), torch.tensor([[3., 4.], [1., 0.]]))
         tensor([[25.,  1.]])
     """
+    centre = b.mean(0)
+    a, b = a - centre, b - centre
     squares = (a * a).sum(-1)[:, None] + (b * b).sum(-1)[None, :]
-    return squares - 2 * a @ b.T
+    return (squares - 2 * a @ b.T).clamp(min=0)
 
 
 def cosine_similarities(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

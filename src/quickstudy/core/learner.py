@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from quickstudy.core.tasks import Examples, Inputs, Task
+from quickstudy.core.functional import ABSENT
+from quickstudy.core.tasks import Examples, Inputs, Task, zero_padding
 from quickstudy.errors import TaskError
 
 State = Any
@@ -21,15 +22,19 @@ Objective = Callable[[Tensor, Tensor, Tensor], Tensor]
 def cross_entropy(
     logits: Float[Tensor, "m way"], y: Float[Tensor, "m way"], mask: Float[Tensor, " m"]
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the real, labelled rows.
+    """Mean cross-entropy over the real, labelled rows whose class has support.
+
+    A query of a way without support cannot be answered, and nothing can be learned from it.
 
     Examples:
         >>> cross_entropy(torch.zeros(2, 4), torch.eye(4)[:2], torch.tensor([1., 0.]))
         tensor(1.3863)
     """
-    labelled = mask * y.sum(-1)
+    # Not `> ABSENT / 2`: logits that are no numbers have to show in the loss.
+    answerable = (mask > 0) & (y.sum(-1) > 0) & ~((y * logits).sum(-1) <= ABSENT / 2)
     picked = -(y * torch.log_softmax(logits, dim=-1)).sum(-1)
-    return (picked * mask).sum() / labelled.sum().clamp(min=1)
+    rows = torch.where(answerable, mask * picked, torch.zeros_like(picked))
+    return rows.sum() / (mask * answerable).sum().clamp(min=1)
 
 
 def squared_error(
@@ -42,7 +47,8 @@ def squared_error(
         tensor(4.)
     """
     error = ((means - y) ** 2).mean(-1)
-    return (error * mask).sum() / mask.sum().clamp(min=1)
+    rows = torch.where(mask > 0, mask * error, torch.zeros_like(error))
+    return rows.sum() / mask.sum().clamp(min=1)
 
 
 OBJECTIVES: dict[str, Objective] = {"cross_entropy": cross_entropy, "squared_error": squared_error}
@@ -81,12 +87,15 @@ class Learner(nn.Module, ABC):
         transductive: True where queries may influence each other's predictions; results of such a
             learner are labelled so.
         tasks: the kinds of target it fits, "classes" or "values".
-        objective: what `loss` measures on the query; a name or a callable.
+        targets: what this one predicts, "classes" or "values"; also what it is judged by.
+        objective: what `loss` measures on the query, a name or a callable; by `targets` where None:
+            cross-entropy or squared error.
     """
 
     transductive: bool = False
     tasks: ClassVar[tuple[Literal["classes", "values"], ...]] = ("classes",)
-    objective: str | Objective = "cross_entropy"
+    targets: Literal["classes", "values"] = "classes"
+    objective: str | Objective | None = None
 
     @abstractmethod
     def adapt(self, support: Examples) -> State:
@@ -103,10 +112,18 @@ class Learner(nn.Module, ABC):
     def predict(self, state: State, x: Inputs) -> Tensor:
         """Logits [m, way] or means [m, d] for queries x [m, *input], given what was learned."""
 
+    def answer(self, task: Task) -> Tensor:
+        """Predictions for the query set of a task after adapting to its support set."""
+        return self.predict(self.adapt(task.support), zero_padding(task.query).x)
+
     def loss(self, task: Task) -> Float[Tensor, ""]:
         """The objective on the query set after adapting to the support set."""
-        prediction = self.predict(self.adapt(task.support), task.query.x)
-        return objective_named(self.objective)(prediction, task.query.y, task.query.mask)
+        return self.measure(self.answer(task), task.query.y, task.query.mask)
+
+    def measure(self, prediction: Tensor, y: Tensor, mask: Tensor) -> Float[Tensor, ""]:
+        """The objective, called."""
+        plain = "cross_entropy" if self.targets == "classes" else "squared_error"
+        return objective_named(self.objective or plain)(prediction, y, mask)
 
     def calibrate(self, batch: Task) -> None:
         """Recompute population statistics (of batch norms, say) from a batch of tasks.

@@ -216,6 +216,23 @@ def unstack(batch: T) -> list[T]:
     return [tree_map(lambda t, i=i: t[i], batch) for i in range(count)]
 
 
+def zero_padding(part: Examples) -> Examples:
+    """The same examples with zeros for the inputs of padding, whatever stands there (NaN, say).
+
+    Examples:
+        >>> part = Examples(torch.tensor([[1.0], [torch.nan]]), torch.eye(2), torch.tensor([1, 0]))
+        >>> zero_padding(part).x
+        tensor([[1.],
+                [0.]])
+    """
+
+    def clear(x: Tensor) -> Tensor:
+        real = part.mask.view(-1, *(1,) * (x.ndim - 1)) > 0
+        return torch.where(real, x, torch.zeros_like(x))
+
+    return part._replace(x=tree_map(clear, part.x))
+
+
 def move(tree: T, device: torch.device | str) -> T:
     """The same tree with every tensor on `device`.
 

@@ -26,7 +26,7 @@ from quickstudy.errors import DataError
 
 _logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of the rendering: another number is another file in the cache."""
 FILE = f"glyphs_{VERSION}.npz"
 """Of the characters in DejaVu alone."""
@@ -209,13 +209,17 @@ def render(fonts: Sequence[Path] = ()) -> GlyphTable:
     parts = np.where(np.isin(groups, TEST), 2, np.where(np.isin(groups, VALIDATION), 1, 0))
     parts[counts < LEAST_FACES] = -1
 
+    owner = np.arange(len(codes)).repeat(counts)
     kept = np.empty(0, int)
     turns = np.zeros((len(codes), 4), bool)
-    for part in (2, 1, 0):  # held-out characters first: what looks like one of them goes
-        taken = _features(_turned(canonical[kept]))
-        rows = np.flatnonzero(parts == part)
-        rows = rows[distinct(_features(canonical[rows]), taken)]
-        turns[rows] = distinct(_features(_turned(canonical[rows])), taken).reshape(4, -1).T
+    for part in (2, 1, 0):  # held-out characters first: what looks like one of them goes, in any
+        # face of either and in any turn
+        held_out = _features(_turned(images[np.isin(owner, kept)]))
+        mine = parts[owner] == part
+        clash = owner[mine][alike(_features(images[mine]), held_out)]
+        rows = np.setdiff1d(np.flatnonzero(parts == part), clash)
+        rows = rows[distinct(_features(canonical[rows]))]
+        turns[rows] = distinct(_features(_turned(canonical[rows]))).reshape(4, -1).T
         kept = np.concatenate([kept, rows])
     kept.sort()
 
@@ -258,28 +262,41 @@ def writing_system(character: str) -> str:
     return known.get(word, word.capitalize())
 
 
-def distinct(
-    features: NDArray[np.float32], taken: NDArray[np.float32], alike: float = ALIKE
-) -> NDArray[np.bool_]:
-    """Rows that look like no row of `taken` and no earlier row that is kept.
+def distinct(features: NDArray[np.float32], least: float = ALIKE) -> NDArray[np.bool_]:
+    """Rows that look like no earlier row that is kept.
 
     Args:
         features: [n, d] unit vectors.
-        taken: [m, d] unit vectors.
-        alike: the cosine from which two rows are the same.
+        least: the cosine from which two rows are the same.
 
     Examples:
-        >>> rows = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
-        >>> distinct(rows, taken=rows[3:])
-        array([ True,  True, False, False])
+        >>> distinct(np.eye(3, dtype=np.float32)[[0, 1, 1, 2]])
+        array([ True,  True, False,  True])
     """
-    kept: NDArray[np.bool_] = (features @ taken.T).max(axis=1, initial=-1.0) < alike
+    kept = np.ones(len(features), bool)
     for start in range(0, len(features), 1024):
-        near = features[start : start + 1024] @ features.T >= alike
+        near = features[start : start + 1024] @ features.T >= least
         for row, others in enumerate(near, start):
             if kept[row]:
                 kept[row + 1 :] &= ~others[row + 1 :]
     return kept
+
+
+def alike(
+    features: NDArray[np.float32], others: NDArray[np.float32], least: float = ALIKE
+) -> NDArray[np.bool_]:
+    """Rows that look like any row of `others`; unit vectors [n, d] and [m, d] to [n].
+
+    Examples:
+        >>> rows = np.eye(3, dtype=np.float32)
+        >>> alike(rows, rows[1:2])
+        array([False,  True, False])
+    """
+    found = [
+        (features[start : start + 1024] @ others.T).max(axis=1, initial=-1.0) >= least
+        for start in range(0, len(features), 1024)
+    ]
+    return np.concatenate([np.zeros(0, bool), *found])
 
 
 def _splits(table: GlyphTable, images: torch.Tensor) -> Splits:

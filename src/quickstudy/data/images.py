@@ -1,6 +1,5 @@
 """Omniglot, and folders of images."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -9,13 +8,19 @@ from typing import BinaryIO, Literal
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
 from quickstudy.data.cache import VARIABLE, cache_folders, find, read_arrays
 from quickstudy.data.pools import Pool, Splits, split_classes
-from quickstudy.data.preprocessing import Preprocessing, Unreadable, decode, is_grey, prepare
+from quickstudy.data.preprocessing import (
+    Preprocessing,
+    Unreadable,
+    decode,
+    is_grey,
+    opened,
+    prepare,
+)
 from quickstudy.errors import DataError
 
 OMNIGLOT_FILE = "omniglot_28.npz"
@@ -165,6 +170,17 @@ def folder_classes(path: Path | str) -> list[int]:
     return [sum(entry.is_dir() for entry in _listed(folder)) for folder in folders]
 
 
+def class_folders(path: Path | str) -> list[Path]:
+    """The class folders of a folder; of one that holds train, val and test, all of theirs too.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    held = [entry for entry in _listed(Path(path)) if entry.is_dir()]
+    parts = [entry for entry in held if entry.name.lower() in PARTS]
+    return held + [entry for part in parts for entry in _listed(part) if entry.is_dir()]
+
+
 def folder_preprocessing(
     path: Path | str,
     *,
@@ -298,11 +314,9 @@ def _chosen(
 def _longer_side(file: Path) -> int:
     """From the file's header alone; 0 where it is no image."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file) as image:
-                return max(image.size)
-    except Exception:  # a broken file can break its decoder in any way; `read_images` names it
+        with opened(file) as image:
+            return max(image.size)
+    except Unreadable:  # `read_images` names it
         return 0
 
 

@@ -1,6 +1,8 @@
 """From an image file to the pixels a model was trained on."""
 
-import warnings
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeVar
 
@@ -17,6 +19,13 @@ FILLED = 0.7
 """... to this share: the median of Omniglot's drawings spans .64, nine in ten .46 to .82."""
 FAINT = 24
 """Differences from the background below this (of 255) are no ink."""
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""Image files come from anywhere: no other decoder of Pillow's is tried on them."""
+MOST_PIXELS = 50_000_000
+"""Images of more are refused before they are decoded."""
+DETAIL = 2048
+"""Images with a longer side are reduced at once, to no less than half of this."""
 
 Pixels = NDArray[np.uint8]
 Number = TypeVar("Number", np.uint8, np.int16, np.float32)
@@ -55,27 +64,44 @@ class Unreadable(DataError):
 def decode(source: Path | str | BinaryIO) -> Image.Image:
     """An image file as a Pillow image: the first frame, upright, of mode L, LA, RGB or RGBA.
 
+    Images larger than `DETAIL` are reduced by a whole number, averaging.
+
     Args:
         source: a path or an open binary file.
 
     Raises:
-        Unreadable: no image, truncated, of a size that only a decompression bomb has, or of pixels
-            that have no natural place in 0..255.
+        Unreadable: no image of one of the `FORMATS`, truncated, of more than `MOST_PIXELS`, or of
+            pixels that have no natural place in 0..255.
     """
+    with opened(source) as image:
+        image.draft(None, (DETAIL, DETAIL))  # a JPEG is decoded at a fraction of its size
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return _reduced(_plain(image))
+
+
+@contextmanager
+def opened(source: Path | str | BinaryIO) -> Iterator[Image.Image]:
+    """An image file of which only the header is read yet; what breaks it is said in one line.
+
+    Args:
+        source: a path or an open binary file.
+
+    Raises:
+        Unreadable: as for `decode`.
+    """
+    too_large = f"more than {MOST_PIXELS / 1e6:g} million pixels"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # corrupt notes beside the pixels are no concern
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(source) as image:
-                image.load()
-                return _plain(ImageOps.exif_transpose(image))
+        with Image.open(source, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Unreadable(too_large)
+            yield image
     except Unreadable:
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        limit = Image.MAX_IMAGE_PIXELS or 0
-        raise Unreadable(f"more than {limit / 1e6:.0f} million pixels") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):  # of Pillow's own limit
+        raise Unreadable(too_large) from None
     except UnidentifiedImageError:
-        raise Unreadable("no image") from None
+        raise Unreadable("no image that can be read") from None
     except FileNotFoundError:
         raise Unreadable("no such file") from None
     except Exception as error:  # a broken file can break its decoder in any way
@@ -129,17 +155,24 @@ def prepare(image: Image.Image, how: Preprocessing) -> Pixels:
 def _plain(image: Image.Image) -> Image.Image:
     """Any mode as L, LA, RGB or RGBA."""
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
-        deep = np.asarray(image).astype(np.int64)
+        deep = np.asarray(image)
         if deep.min() < 0 or deep.max() > 65535:
             raise Unreadable("pixels of more than 16 bits")
         return Image.fromarray((deep // 257).astype(np.uint8))
     if image.mode == "F":
         raise Unreadable("pixels that are floating-point numbers")
-    grey = image.mode in ("1", "L", "LA", "La")
+    if image.mode in ("LA", "RGBA"):
+        return image
+    grey = image.mode in ("1", "L", "La")
     if image.has_transparency_data:
         clear = image.convert("RGBA")
         return clear.convert("LA") if grey else clear
     return image.convert("L" if grey else "RGB")
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """A copy with a longer side of at most `DETAIL`."""
+    return image.reduce(max(1, math.ceil(max(image.size) / DETAIL)))
 
 
 def _opaque(image: Image.Image, behind_light_ink: bool) -> Image.Image:

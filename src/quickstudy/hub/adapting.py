@@ -1,11 +1,13 @@
 """From a folder of a user's examples to a state, and from a state to answers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.artefacts.state import StateHeader, load_state, read_state_header, save_state
@@ -19,7 +21,7 @@ from quickstudy.hub.runs import check_writable
 from quickstudy.hub.sources import preprocessing_of
 
 TOGETHER = 256
-"""Images that are predicted at a time: bounds the memory."""
+"""Inputs that are predicted at a time: bounds the memory."""
 
 
 class Adapted(NamedTuple):
@@ -92,18 +94,33 @@ def _check_state_output(path: Path, overwrite: bool) -> None:
 
 def adapt(learner: Learner, images: Tensor, labels: Tensor, ways: int) -> Any:
     """The state after adapting to images [n, ...] labelled [n] 0..ways-1."""
-    device = device_of(learner)
-    support = examples(scale(images, torch.Generator()).to(device), labels.to(device), ways)
+    x = as_input(learner, images)
     with torch.no_grad():
-        return learner.adapt(support)
+        return learner.adapt(examples(x, labels.to(x.device), ways))
 
 
 def probabilities(learner: Learner, state: Any, images: Tensor) -> Tensor:
     """Class probabilities [n, way] of images [n, ...], on the CPU."""
-    device = device_of(learner)
-    parts = scale(images, torch.Generator()).split(TOGETHER)
+    return in_parts(learner, learner.probabilities, state, images)
+
+
+def in_parts(
+    learner: Learner, function: Callable[[Any, Tensor], Tensor], state: Any, x: Tensor
+) -> Float[Tensor, "m way"]:
+    """A learner's function of state and inputs [m, ...], of some inputs at a time, on the CPU.
+
+    Of a transductive learner all at once, as its answers depend on what is asked together.
+    """
+    parts = [x] if learner.transductive else x.split(TOGETHER)
     with torch.no_grad():
-        return torch.cat([learner.probabilities(state, part.to(device)).cpu() for part in parts])
+        return torch.cat([function(state, as_input(learner, part)).cpu() for part in parts])
+
+
+def as_input(learner: Learner, x: Tensor) -> Tensor:
+    """Inputs [n, ...] scaled, where the learner lies and in its precision."""
+    own = chain(learner.parameters(), learner.buffers())
+    like = next((tensor for tensor in own if tensor.is_floating_point()), torch.empty(0))
+    return scale(x, torch.Generator()).to(like)
 
 
 def predict_files(
@@ -171,8 +188,3 @@ def _listed(files: Sequence[Path | str]) -> list[Path]:
             raise DataError(f"the folder {file} has no files; wanted images")
         found += inside
     return found
-
-
-def device_of(learner: Learner) -> torch.device:
-    """Where a learner's parameters lie."""
-    return next(iter(learner.parameters()), torch.empty(0)).device

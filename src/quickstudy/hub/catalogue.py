@@ -22,8 +22,8 @@ from quickstudy.artefacts.model import Model, save_model
 from quickstudy.artefacts.model import load_model as load_stored
 from quickstudy.core import SGD, Learner, UpdateRule
 from quickstudy.errors import ArtefactError, RunError
-from quickstudy.hub.config import TrainConfig
-from quickstudy.hub.runs import CONFIG
+from quickstudy.hub.config import TrainConfig, plain_name
+from quickstudy.hub.runs import CONFIG, put_back
 
 
 def _in_room(room: ModuleType, kind: type) -> dict[str, type]:
@@ -77,16 +77,12 @@ def find(name: str, classes: Mapping[str, type], what: str) -> type:
         ...
         quickstudy.errors.RunError: --learner must be one of ... did you mean ProtoNet?
     """
-    plain = {_plain(known): known for known in classes}
-    if _plain(name) in plain:
-        return classes[plain[_plain(name)]]
-    alike = difflib.get_close_matches(_plain(name), plain, n=1)
+    plain = {plain_name(known): known for known in classes}
+    if plain_name(name) in plain:
+        return classes[plain[plain_name(name)]]
+    alike = difflib.get_close_matches(plain_name(name), plain, n=1)
     hint = f"; did you mean {plain[alike[0]]}?" if alike else ""
     raise RunError(f"{what} must be one of {', '.join(sorted(classes))}, got {name!r}{hint}")
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
 
 
 def learner_named(name: str) -> type:
@@ -137,7 +133,7 @@ def build_learner(
                 f"{cls.__name__} learns classes and {config.data} has real targets; "
                 f"learners for those: {', '.join(able)}"
             )
-        wanted = {"outputs": outputs, "objective": "squared_error"}
+        wanted = {"outputs": outputs, "targets": "values"}
         options = {k: v for k, v in wanted.items() if k in parameters(cls)} | options
     built: Learner = cls(**options)
     if not any(p.requires_grad for p in built.parameters()):
@@ -269,6 +265,7 @@ def load_model(
         RunError: a run that has not ended and so has no model yet, or no folder at all.
     """
     folder = Path(path)
+    put_back(folder)
     if not folder.exists():
         raise RunError(f"there is no run {path}: no such folder")
     if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():

@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -76,6 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = DEBUG in ours
     if debug:
         given.remove(DEBUG)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # corrupt notes beside the pixels of a photo
+    # Threads that wait for each other spin. On a machine that is busy with something else they keep
+    # each other from running, and a step takes thirty times as long; so they soon go to sleep.
+    # GNU's OpenMP reads this when torch is loaded.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no ± shows another sign

@@ -106,17 +106,11 @@ class TrainConfig(BaseModel):
         return self.evaluate_every or max(1, self.steps // 10)
 
 
-_CHARACTERS: dict[str, Any] = {
-    "data": "glyphs", "rotations": True, "ways": 30, "shots": 1, "queries": 4,
-    "learner_options": {"temperature": 576, "learn_temperature": True, "turns": 5},
-    "backbone_options": {"width": [32, 64, 64, 64], "halvings": 3, "norm_last": True},
-    "rate": 4e-3, "schedule": "one-cycle",
-}  # fmt: skip
 _PRINTED: dict[str, Any] = {
     "data": "glyphs",
     "rotations": True,
     "learner": "ProtoNet",
-    "learner_options": {"turns": 5, "temperature": 576.0, "learn_temperature": True},
+    "learner_options": {"turns": 5, "shift": 1, "temperature": 576.0, "learn_temperature": True},
     "backbone": "Conv4",
     "backbone_options": {"width": [32, 64, 64, 64], "halvings": 3, "norm_last": True},
     "ways": 30,
@@ -127,7 +121,7 @@ _PRINTED: dict[str, Any] = {
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "demo": _PRINTED | {"steps": 7500},
-    "fonts": _PRINTED | {"steps": 40000},
+    "fonts": _PRINTED | {"steps": 20000},
 }
 """Options that are known to go well together; whatever else is given overrides them."""
 
@@ -168,10 +162,20 @@ def _overridden(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
     options = dict(recipe)
     for method in ("learner", "backbone"):
         inside = f"{method}_options"
-        if given.get(method, options.get(method)) != options.get(method):
+        if method in given and plain_name(given[method]) != plain_name(options[method]):
             options.pop(inside, None)
         options[inside] = options.get(inside, {}) | given.get(inside, {})
     return options | {name: value for name, value in given.items() if not name.endswith("_options")}
+
+
+def plain_name(name: str) -> str:
+    """The name of a method without what does not matter in it.
+
+    Examples:
+        >>> plain_name("Proto-Net") == plain_name("protonet")
+        True
+    """
+    return name.lower().replace("-", "").replace("_", "")
 
 
 def explain(error: ValidationError, prefix: str = "--") -> str:

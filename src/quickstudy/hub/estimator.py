@@ -2,15 +2,13 @@
 
 import math
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
@@ -19,23 +17,21 @@ from torch import Tensor
 
 from quickstudy.core import Learner, examples
 from quickstudy.core.evaluate import metric_of
-from quickstudy.data.episodes import scale
 from quickstudy.data.pictures import from_pictures
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import DataError, TaskError
+from quickstudy.hub.adapting import as_input, in_parts
 from quickstudy.hub.catalogue import load_model
 from quickstudy.hub.devices import choose_device
 from quickstudy.hub.sources import preprocessing_of
-
-TOGETHER = 256
-"""Inputs that are predicted at a time: bounds the memory."""
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # they ship no types
     """A meta-trained model that learns new classes from a few examples of each.
 
     Works in scikit-learn's pipelines, cross-validation and searches. `fit` adapts: it keeps what
-    was learned, and leaves the model as it was.
+    was learned, and leaves the model's numbers as they were. A learner that is handed in is put
+    into evaluation mode; predicting changes nothing, so threads may share one.
 
     A model of pictures takes X as a list of paths, Pillow images or arrays, or as one array:
     [n, h, w], [n, h, w, c] or [n, c, h, w], whole numbers in 0..255 or floats in 0..1, of any size;
@@ -51,7 +47,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     Attributes:
         classes_: [way] the labels, sorted, or as they came where they have no order.
-        learner_: the learner, unchanged.
+        learner_: the learner, in evaluation mode.
         state_: what it learned from the examples.
 
     Examples:
@@ -87,7 +83,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.__dict__.pop("state_", None)  # a fit that fails leaves nothing half learned
         self.learner_, self._how, self._shape = self._open()
         self.classes_, codes = encode(y)
-        x = self._inputs(X, fitting=True)
+        x = as_input(self.learner_, self._inputs(X, fitting=True))
         if len(x) != len(codes):
             raise DataError(f"X and y must agree in number, got {len(x)} and {len(codes)}")
         if len(self.classes_) < 2:
@@ -95,7 +91,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 f"examples must be of at least 2 classes, got {len(self.classes_)} class"
             )
         support = examples(x, torch.from_numpy(codes).to(x.device), len(self.classes_))
-        with _evaluating(self.learner_):
+        if any(module.training for module in self.learner_.modules()):
+            self.learner_.eval()
+        with torch.no_grad():
             self.state_ = self.learner_.adapt(support)
         return self
 
@@ -107,7 +105,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             DataError: inputs that cannot be used.
         """
         check_is_fitted(self)
-        logits = self._each(self.learner_.predict, X)
+        logits = in_parts(self.learner_, self.learner_.predict, self.state_, self._inputs(X))
         answers: NDArray[Any] = self.classes_[logits.argmax(-1).numpy()]
         return answers
 
@@ -119,7 +117,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             DataError: inputs that cannot be used.
         """
         check_is_fitted(self)
-        shares = self._each(self.learner_.probabilities, X).double()
+        x, learner = self._inputs(X), self.learner_
+        shares = in_parts(learner, learner.probabilities, self.state_, x).double()
         probabilities: NDArray[np.float64] = (shares / shares.sum(-1, keepdim=True)).numpy()
         return probabilities
 
@@ -165,14 +164,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return learner, how, (how.channels, how.size, how.size) if how else shape
 
     def _inputs(self, X: Any, fitting: bool = False) -> Tensor:
-        """X as the learner's input, on its device and in its precision."""
+        """X as one tensor, its pictures or numbers as the learner knows them."""
         if self._how is None:
-            x = self._numbers(X, fitting)
-        else:
-            x = from_pictures(self._unfolded(X, fitting), self._how)
-        own = chain(self.learner_.parameters(), self.learner_.buffers())
-        like = next((tensor for tensor in own if tensor.is_floating_point()), torch.empty(0))
-        return scale(x, torch.Generator()).to(like)
+            return self._numbers(X, fitting)
+        return from_pictures(self._unfolded(X, fitting), self._how)
 
     def _numbers(self, X: Any, fitting: bool) -> Tensor:
         """X as the numbers that it is, in the learner's shape; flat rows are folded into it."""
@@ -207,16 +202,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if flat and isinstance(rows[0][0], numbers.Real):
             return self._numbers(X, fitting).numpy()
         return rows
-
-    def _each(self, function: Callable[[Any, Tensor], Tensor], X: Any) -> Float[Tensor, "m way"]:
-        """A function of state and inputs, of some inputs at a time, on the CPU.
-
-        Of a transductive learner all at once, as its answers depend on what is asked together.
-        """
-        x = self._inputs(X)
-        parts = [x] if self.learner_.transductive else x.split(TOGETHER)
-        with _evaluating(self.learner_):
-            return torch.cat([function(self.state_, part).cpu() for part in parts])
 
 
 def encode(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -268,19 +253,6 @@ def encode(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
         classes[:] = ordered
     place = {label: i for i, label in enumerate(ordered)}
     return classes, np.array([place[label] for label in labels])
-
-
-@contextmanager
-def _evaluating(learner: Learner) -> Iterator[None]:
-    """Without gradients, and with the learner in evaluation mode; as it was afterwards."""
-    modes = [(module, module.training) for module in learner.modules()]
-    learner.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

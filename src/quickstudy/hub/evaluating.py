@@ -8,7 +8,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
-from quickstudy.artefacts.manifest import Manifest
+from quickstudy.artefacts.manifest import MANIFEST, Manifest
 from quickstudy.core import (
     Batching,
     Evaluation,
@@ -23,7 +23,15 @@ from quickstudy.core.evaluate import metric_of
 from quickstudy.errors import RunError
 from quickstudy.hub.catalogue import load_model
 from quickstudy.hub.devices import choose_device, set_threads
-from quickstudy.hub.sources import Source, Split, Wanted, open_source, preprocessing_of
+from quickstudy.hub.kept import parse_kept
+from quickstudy.hub.sources import (
+    Images,
+    Source,
+    Split,
+    Wanted,
+    open_source,
+    preprocessing_of,
+)
 from quickstudy.learners import NearestMean
 
 Tick = Callable[[int, int], None]
@@ -135,7 +143,8 @@ def evaluate_run(
         path: the run's folder.
         setting: which tasks.
         data: a name or a folder; what it was trained on where None.
-        split: meta-"test" where None; "all" classes of a folder that it was not trained on.
+        split: where None, meta-"test", to which all classes belong that the run never saw; "all"
+            classes of a folder of which it saw none.
         device: where.
         threads: of the CPU.
         batching: how tasks run.
@@ -153,9 +162,9 @@ def evaluate_run(
     if data is None:
         raise RunError(f"{path} does not say what it was trained on; name data with --data")
     source = open_for(model.manifest, path, data, where)
-    own = trained_on is not None and _same(data, trained_on)
-    if split is None:
-        split = "all" if Path(data).is_dir() and not own else "test"
+    if isinstance(source, Images) and not source.curated:
+        split = split or _unseen(source, model.manifest, path)
+    split = split or "test"
     tasks = source.tasks(split, setting.ways, setting.shots, setting.queries)
     result = judge(learner, tasks, setting, batching=batching, tick=tick)
     return {"run": str(path), "data": source.name, "split": split, **result}
@@ -170,7 +179,9 @@ def open_for(
         RunError: the model takes another kind of input.
     """
     how = preprocessing_of(manifest.preprocessing, path) if manifest.preprocessing else None
-    source = open_source(data, Wanted(preprocessing=how, device=device or torch.device("cpu")))
+    kept = parse_kept(manifest.training.get("kept"), Path(path, MANIFEST))
+    where = device or torch.device("cpu")
+    source = open_source(data, Wanted(preprocessing=how, device=where, kept=kept))
     if manifest.input_shape is not None and list(source.input_shape) != manifest.input_shape:
         raise RunError(
             f"the model in {path} takes inputs {manifest.input_shape}, "
@@ -185,5 +196,18 @@ def _trained_on(manifest: Manifest) -> str | None:
     return data if isinstance(data, str) else None
 
 
-def _same(data: str, other: str) -> bool:
-    return data.lower() == other.lower() or Path(data).absolute() == Path(other).absolute()
+def _unseen(source: Images, manifest: Manifest, path: Path | str) -> Split:
+    """The split of a folder that holds what a model never saw: all, or what is not the run's own.
+
+    Raises:
+        RunError: there is none, or nobody knows which classes they are.
+    """
+    own = Path(_trained_on(manifest) or "no folder")
+    if manifest.training.get("kept") is None and own.is_dir() and own.samefile(source.name):
+        raise RunError(
+            f"{path} was trained on {source.name} and does not say on which classes of it; "
+            "name others with --data"
+        )
+    if not {"all", "test"} & set(source.pools):
+        raise RunError(f"{source.name} holds no class that the model in {path} never saw")
+    return "all" if "all" in source.pools else "test"

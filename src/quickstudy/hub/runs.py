@@ -10,6 +10,7 @@ learning_curve.png, task.png
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -19,12 +20,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
-from quickstudy.artefacts.atomic import reported, write_atomically, write_bytes
-from quickstudy.artefacts.manifest import MANIFEST
+from quickstudy.artefacts.atomic import read_bytes, reported, write_atomically, write_bytes
 from quickstudy.artefacts.schema import check_stamp, stamp
-from quickstudy.errors import RunError
+from quickstudy.errors import ArtefactError, RunError
 from quickstudy.hub.config import TrainConfig, explain
 
 CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
@@ -37,11 +37,13 @@ class Run:
     Args:
         folder: where it is.
         config: what it was told to do.
+        kept: of the folder that it is trained on, as JSON; see `kept.Kept`.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig) -> None:
+    def __init__(self, folder: Path, config: TrainConfig, kept: JsonValue = None) -> None:
         self.folder = folder
         self.config = config
+        self.kept = kept
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
@@ -51,10 +53,16 @@ class Run:
         """Whether it has ended: the report is written last."""
         return (self / REPORT).is_file()
 
-    @property
-    def has_model(self) -> bool:
-        """Whether there is a model to adapt and to evaluate."""
-        return (self / MANIFEST).is_file()
+    def report(self) -> dict[str, Any]:
+        """How it ended.
+
+        Raises:
+            RunError: the report cannot be read.
+        """
+        told = _read_json(self / REPORT)
+        if not isinstance(told, dict):
+            raise RunError(f"{self / REPORT} cannot be read: wanted a JSON object")
+        return told
 
     def metrics(self) -> list[dict[str, Any]]:
         """What was recorded, one mapping a step; a last line that was cut off is left out."""
@@ -72,20 +80,26 @@ class Run:
         Raises:
             RunError: another process holds it.
         """
-        with (self / CONFIG).open("rb") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{self.folder} is being trained by another process; wait for it or stop it"
-                ) from None
-            except OSError:  # a file system that has no locks
-                pass
+        with _locked(self.folder):
             yield
 
 
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / CONFIG).open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{folder} is being trained by another process; wait for it or stop it"
+            ) from None
+        except OSError:  # a file system that has no locks
+            pass
+        yield
+
+
 def open_run(path: Path | str) -> Run:
-    """The run in a folder.
+    """The run in a folder; see `put_back` for one that was being replaced.
 
     Raises:
         RunError: there is no such folder, it is not a run, or its configuration cannot be read.
@@ -97,23 +111,33 @@ def open_run(path: Path | str) -> Run:
         quickstudy.errors.RunError: there is no run no/such/run: no such folder
     """
     folder = Path(path)
+    put_back(folder)
     if not folder.exists():
         raise RunError(f"there is no run {path}: no such folder")
     if not (folder / CONFIG).is_file():
         raise RunError(f"{path} is not a run: wanted a folder with a {CONFIG}")
-    return Run(folder, _read_config(folder / CONFIG))
+    return Run(folder, *_read_config(folder / CONFIG))
 
 
-def _read_config(path: Path) -> TrainConfig:
+def _read_config(path: Path) -> tuple[TrainConfig, JsonValue]:
+    told = _read_json(path)
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
         check_stamp(told, "run", path)
-        return TrainConfig.model_validate(_known(told.get("config")))
+        return TrainConfig.model_validate(_known(told.get("config"))), told.get("kept")
     except ValidationError as error:
         raise RunError(f"{path}: {explain(error, prefix='')}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except ArtefactError as error:
+        raise RunError(str(error)) from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(read_bytes(path))
+    except ArtefactError as error:
+        raise RunError(str(error)) from None
+    except (ValueError, RecursionError) as error:
         said = " ".join(str(error).split())
-        raise RunError(said if str(path) in said else f"{path} cannot be read: {said}") from None
+        raise RunError(f"{path} cannot be read: {said}") from None
 
 
 def _known(options: Any) -> Any:
@@ -130,9 +154,12 @@ def _known(options: Any) -> Any:
 def check_output(path: Path, overwrite: bool) -> None:
     """Refuse a run folder that could not be made, before any work is done.
 
+    A run that is missing because its replacement was killed is put back first.
+
     Raises:
         RunError: it exists and may not be replaced, or its place cannot be written.
     """
+    put_back(path)
     if path.is_symlink() or path.exists():
         _check_replaceable(path, overwrite)
     check_writable(path)
@@ -173,19 +200,22 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
         raise RunError(f"{path} exists; name another folder, or replace it with --overwrite")
 
 
-def create_run(path: Path, config: TrainConfig, overwrite: bool = False) -> Run:
+def create_run(
+    path: Path, config: TrainConfig, overwrite: bool = False, kept: JsonValue = None
+) -> Run:
     """Make a run folder that holds its configuration; from outside it appears in one step.
 
     Args:
         path: the folder; its parents are made.
         config: what the run is told to do.
         overwrite: replace a run that is there. Nothing but a run or an empty folder is replaced.
+        kept: what it has to find again in its data.
 
     Raises:
         RunError: it exists and may not be replaced, or cannot be written.
     """
     check_output(path, overwrite)
-    document = {**stamp("run"), "config": config.model_dump(mode="json")}
+    document = {**stamp("run"), "config": config.model_dump(mode="json"), "kept": kept}
 
     def write(partial: Path) -> None:
         partial.mkdir()
@@ -193,25 +223,57 @@ def create_run(path: Path, config: TrainConfig, overwrite: bool = False) -> Run:
 
     with _set_aside(path):
         write_atomically(path, write)
-    return Run(path, config)
+    return Run(path, config, kept)
 
 
 @contextlib.contextmanager
 def _set_aside(path: Path) -> Iterator[None]:
-    """Move a run out of the way: for good, or until making the new one has failed."""
+    """Move a run out of the way: for good, or until making the new one has failed.
+
+    The run stays locked meanwhile; so `put_back` can tell a process at work from a killed one.
+    """
     if not (path / CONFIG).is_file():
         yield
         return
     with open_run(path).lock():
         target = Path(os.path.realpath(path))
-        aside = target.parent / f".quickstudy-{secrets.token_hex(8)}.partial"
-        target.rename(aside)
-    try:
-        yield
-    except BaseException:
-        aside.rename(target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+        aside = _aside(target)
+        _discard(aside)
+        with reported("replace", path):
+            target.rename(aside)
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):  # another process's run is in its place by now
+                aside.rename(target)
+            raise
+        _discard(aside)
+
+
+def put_back(path: Path) -> None:
+    """Where a process was killed while it replaced a run, give the old run its place again.
+
+    Nothing is done where something is in that place, or where the process is still at work.
+    """
+    target = Path(os.path.realpath(path))
+    aside = _aside(target)
+    if (aside / CONFIG).is_file() and not target.exists():
+        with contextlib.suppress(RunError, OSError), _locked(aside):
+            aside.rename(target)
+
+
+def _aside(target: Path) -> Path:
+    """Where a run waits while it is replaced: one place for each name, which nothing sweeps."""
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return target.parent / f".quickstudy-{name}.replaced"
+
+
+def _discard(aside: Path) -> None:
+    """Remove a run that was replaced; from the first step on it is a temporary to be swept."""
+    rubbish = aside.parent / f".quickstudy-{secrets.token_hex(8)}.partial"
+    with contextlib.suppress(OSError):
+        aside.rename(rubbish)
+        shutil.rmtree(rubbish, ignore_errors=True)
 
 
 class Metrics:

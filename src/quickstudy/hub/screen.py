@@ -1,6 +1,7 @@
 """What a person sees: progress on stderr, results on stdout, plain lines where no terminal is."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ class Steps:
 
     def show(self, step: int, loss: float, validation: Evaluation | None) -> None:
         """One step was done."""
-        if loss == loss:
+        if math.isfinite(loss):
             self.loss = loss if self.loss is None else SMOOTHING * self.loss + 0.05 * loss
         self.validation = validation or self.validation
         shown = "-" if self.loss is None else f"{self.loss:.3f}"

@@ -25,6 +25,7 @@ from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.data.synthetic import Blobs, Sinusoids
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import Span
+from quickstudy.hub.kept import PARTS, Kept, split_as_known
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
@@ -86,6 +87,10 @@ class Source(ABC):
     def validation_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
         """Meta-validation tasks, smaller than asked for where there are too few classes."""
         return self.tasks("validation", ways, shots, queries)
+
+    def kept(self) -> Kept | None:
+        """What a run keeps so as to find the same classes again; None where they are fixed."""
+        return None
 
 
 class Images(Source):
@@ -163,6 +168,14 @@ class Images(Source):
         if not self.curated:
             queries = max(1, min(queries, int(pool.counts.min()) - shots))
         return self.tasks("validation", ways, shots, queries)
+
+    def kept(self) -> Kept | None:
+        """The split of a folder, which is drawn when it is opened."""
+        if self.curated or not set(PARTS) <= set(self.pools):
+            return None
+        names = {part: self.pools[part].names for part in PARTS}
+        folder = str(Path(self.name).absolute())
+        return Kept(folder=folder, preprocessing=self.preprocessing, **names)
 
     def _episodes(
         self,
@@ -244,6 +257,7 @@ class Wanted:
         channels: 1 or 3, where the data leaves it open.
         system_fonts: glyphs of this machine's other fonts too.
         device: where images lie.
+        kept: of the run that is to see it, where that was trained on a folder.
     """
 
     preprocessing: Preprocessing | None = None
@@ -251,6 +265,7 @@ class Wanted:
     channels: Literal[1, 3] | None = None
     system_fonts: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    kept: Kept | None = None
 
 
 def _glyphs(wanted: Wanted) -> Source:
@@ -328,7 +343,11 @@ def _folder(name: str, wanted: Wanted) -> Source:
         name, size=wanted.size, channels=wanted.channels
     )
     counts = folder_classes(name)
-    if len(counts) == 1 and counts[0] < LEAST_CLASSES:
+    known = wanted.kept.known(name) if wanted.kept else {}
+    if known:
+        pool = image_folder(name, how) if len(counts) == 1 else join(folder_splits(name, how))
+        pools = split_as_known(pool, known)
+    elif len(counts) == 1 and counts[0] < LEAST_CLASSES:
         pools = {"all": image_folder(name, how)}
     else:
         splits = folder_splits(name, how)

@@ -31,13 +31,15 @@ from quickstudy.core import (
     unstack,
 )
 from quickstudy.errors import RunError
-from quickstudy.hub.catalogue import build_learner, learner_named, save
+from quickstudy.hub.catalogue import build_learner, learner_named, load, save
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import choose_device, keep_freed_memory, set_threads
 from quickstudy.hub.evaluating import control_of
+from quickstudy.hub.kept import Kept, parse_kept
 from quickstudy.hub.pictures import draw_curve, draw_task
 from quickstudy.hub.runs import (
     CHECKPOINT,
+    CONFIG,
     METRICS,
     REPORT,
     Metrics,
@@ -47,7 +49,7 @@ from quickstudy.hub.runs import (
     open_run,
     write_json,
 )
-from quickstudy.hub.sources import Source, Wanted, open_source
+from quickstudy.hub.sources import Images, Source, Wanted, open_source
 
 WARM_UP = 0.1
 """Share of a one-cycle schedule in which the rate rises."""
@@ -140,7 +142,11 @@ def train(config: TrainConfig, out: Path | str, *, overwrite: bool = False) -> I
     check_output(folder, overwrite)
     made = _make(config)
     _try_out(made)
-    yield from _run(create_run(folder, made.config, overwrite), made, resumed=None)
+    kept = made.source.kept()
+    keep = kept.model_dump(mode="json") if kept else None
+    run = create_run(folder, made.config, overwrite, keep)
+    with run.lock():
+        yield from _run(run, made, resumed=None)
 
 
 def resume(path: Path | str, *, device: str | None = None) -> Iterator[Event]:
@@ -151,32 +157,46 @@ def resume(path: Path | str, *, device: str | None = None) -> Iterator[Event]:
         device: where, if not where it was.
 
     Yields:
-        As `train`; a run that has ended only says so again.
+        As `train`; of a run that has ended only `Finished`, with what its folder holds.
 
     Raises:
         QuickstudyError: as for `train`; or there is no run, or its checkpoint is damaged.
     """
-    run = open_run(path)
-    config = run.config if device is None else run.config.model_copy(update={"device": device})
-    made = _make(config)
-    held = load_checkpoint(run / CHECKPOINT) if (run / CHECKPOINT).exists() else None
-    yield from _run(run, made, resumed=held)
+    with open_run(path).lock():
+        run = open_run(path)  # again: another process may have replaced it meanwhile
+        config = run.config if device is None else run.config.model_copy(update={"device": device})
+        kept = parse_kept(run.kept, run / CONFIG)
+        if run.finished:
+            learner = load(run.folder, device=choose_device(config.device))
+            yield Finished(run, run.report(), learner, _open_source(config, kept))
+            return
+        made = _make(config, kept)
+        held = load_checkpoint(run / CHECKPOINT) if (run / CHECKPOINT).exists() else None
+        yield from _run(run, made, resumed=held)
 
 
-def _make(config: TrainConfig) -> _Made:
+def _open_source(config: TrainConfig, kept: Kept | None = None) -> Source:
+    return open_source(
+        config.data,
+        Wanted(
+            preprocessing=kept.preprocessing if kept else None,
+            size=config.size,
+            channels=config.channels,
+            system_fonts=config.system_fonts,
+            device=choose_device(config.device),
+            kept=kept,
+        ),
+    )
+
+
+def _make(config: TrainConfig, kept: Kept | None = None) -> _Made:
     config = config.model_copy(update={"learner": learner_named(config.learner).__name__})
     set_threads(config.threads)
     keep_freed_memory()
     device = choose_device(config.device)
-    source = open_source(
-        config.data,
-        Wanted(
-            size=config.size,
-            channels=config.channels,
-            system_fonts=config.system_fonts,
-            device=device,
-        ),
-    )
+    source = _open_source(config, kept)
+    if kept and isinstance(source, Images):
+        kept.check(source.pools)
     torch.manual_seed(config.seed)
     learner = build_learner(config, source.input_shape, source.outputs).to(device)
     batching = Batching(config.batching)
@@ -257,7 +277,8 @@ def _readable_errors() -> Iterator[None]:
 
 
 def _run(run: Run, made: _Made, resumed: dict[str, Any] | None) -> Iterator[Event]:
-    with run.lock(), _readable_errors():
+    """The rest of a run, whose lock is held."""
+    with _readable_errors():
         spent, size = 0.0, 0
         if resumed is not None:
             made.fit.load_state_dict(resumed["fit"])
@@ -308,6 +329,14 @@ def _steps(run: Run, made: _Made, metrics: Metrics, clock: _Clock) -> Iterator[S
             raise
 
 
+def _drawn_sizes(made: _Made) -> dict[str, JsonValue]:
+    """Of the meta-validation tasks as they come: small data makes them smaller than asked for."""
+    task = unstack(made.validation.sample(1, torch.Generator().manual_seed(VALIDATION_SEED)))[0]
+    ways = task.support.y.shape[-1] if made.source.outputs is None else None
+    shots, queries = (len(half.y) // (ways or 1) for half in (task.support, task.query))
+    return {"ways": ways, "shots": shots, "queries": queries}
+
+
 def _row(progress: Progress, seconds: float) -> dict[str, JsonValue]:
     row: dict[str, JsonValue] = {
         "step": progress.step,
@@ -332,7 +361,8 @@ def _finite(number: float) -> float | None:
 
 
 def _finish(run: Run, made: _Made, seconds: float) -> dict[str, Any]:
-    """Store the model, the report and the pictures, in this order; each appears whole."""
+    """Store the model, the pictures and the report, in this order; each appears whole."""
+    made.learner.eval()  # where no step was left to do, `Fit` has not done so
     rows = run.metrics()
     looks = [row for row in rows if row.get("validation")]
     best = next((row for row in reversed(looks) if row["validation"]["best"]), None)
@@ -346,15 +376,19 @@ def _finish(run: Run, made: _Made, seconds: float) -> dict[str, Any]:
         "device": str(made.device),
         "threads": torch.get_num_threads(),
     }
-    metrics = {"validation": best and best["validation"] | {"step": best["step"]}}
-    metrics["control"] = control and {"name": control[0], **described(control[1])}
+    sizes = _drawn_sizes(made)
+    told = {"step": best["step"], "looks": len(looks)} if best else {}
+    metrics = {
+        "validation": best and best["validation"] | sizes | told,
+        "control": control and {"name": control[0], **described(control[1]), **sizes},
+    }
     how = made.source.preprocessing
     save(
         run.folder,
         made.learner,
         input_shape=made.source.input_shape,
         preprocessing=how.model_dump() if how else None,
-        training=training,
+        training=training | {"kept": run.kept},
         metrics=metrics,
     )
     draw_curve(run, rows, control[1].mean if control else None)

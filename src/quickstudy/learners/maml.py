@@ -1,15 +1,18 @@
 """Model-agnostic meta-learning."""
 
+from typing import Literal
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core import SGD, Examples, Inputs, Learner, State, Task, UpdateRule, descend
 from quickstudy.core.functional import forbid_absent
 from quickstudy.core.learner import Objective, objective_named
+from quickstudy.core.tasks import leaves, zero_padding
 from quickstudy.errors import TaskError
 from quickstudy.nets.norm import (
     Statistics,
-    calibrate,
     has_batch_statistics,
     with_batch_statistics,
     with_statistics,
@@ -22,18 +25,21 @@ class MAML(Learner):
     Paper: Finn et al. 2017, Model-agnostic meta-learning, algorithms 1 and 2; `first_order` is
     their section 5.2. Differs: the head is way-free unless `outputs` asks for the paper's: every
     class starts from one shared row (Ye & Chao 2022, How to train your MAML, section 5), so one
-    model serves any number of ways and the order of the classes does not matter. Batch norms use
+    model serves any number of ways and the order of the classes does not matter; as all rows are
+    equal at first, the first inner step moves the head alone. Batch norms use
     the support's statistics, which travel in the state, so prediction is inductive; the paper's
     own results let queries share theirs, here `transductive`.
 
     Args:
         net: inputs [n, *input] to features [n, d]; says d in its attribute `features`.
         rule: how the inner loop moves; `SGD(0.1)` where not given.
-        steps: inner steps; with 0 it is ordinary training on the queries of all tasks.
+        steps: inner steps; with 0, which takes `outputs`, it is ordinary training on the queries of
+            all tasks.
         first_order: treat the inner gradients as constants.
         outputs: a head with so many rows of its own: classes in a fixed order, or real targets.
             None for the way-free head.
-        objective: of support and query; a name or a callable.
+        targets: "classes" or "values".
+        objective: of support and query, a name or a callable; by `targets` where None.
         transductive: at prediction, batch norms use the queries' own statistics.
 
     Raises:
@@ -59,7 +65,8 @@ class MAML(Learner):
         steps: int = 5,
         first_order: bool = False,
         outputs: int | None = None,
-        objective: str | Objective = "cross_entropy",
+        targets: Literal["classes", "values"] = "classes",
+        objective: str | Objective | None = None,
         transductive: bool = False,
     ) -> None:
         super().__init__()
@@ -70,18 +77,21 @@ class MAML(Learner):
             raise TaskError(
                 f"MAML needs a net that says its output width, an int `features`, got {features!r}"
             )
-        if objective == "squared_error" and outputs is None:
-            raise TaskError("squared_error needs a head for real targets: say how many, outputs=1")
-        objective_named(objective)
+        if targets not in ("classes", "values"):
+            raise TaskError(f"targets must be classes or values, got {targets!r}")
+        if outputs is None and (targets == "values" or not steps):
+            what = "real targets" if targets == "values" else "no inner steps"
+            raise TaskError(f"{what} need a head of their own: say how many outputs, got None")
+        objective_named(objective or "cross_entropy")
         self.net = net
         self.rule = rule if rule is not None else SGD(0.1)
         self.steps = steps
         self.first_order = first_order
         self.outputs = outputs
+        self.targets = targets
         self.objective = objective
         self.transductive = transductive
         self._norms = has_batch_statistics(net)
-        self._classifies = outputs is None or objective == "cross_entropy"
         self.head = nn.Linear(features, outputs if outputs is not None else 1)
 
     def adapt(self, support: Examples) -> State:
@@ -94,15 +104,17 @@ class MAML(Learner):
         Raises:
             TaskError: targets of another number than `outputs`.
         """
-        objective = objective_named(self.objective)
+        support = zero_padding(support)
         counts = (support.y * support.mask[:, None]).sum(0)
 
         def loss(params: dict[str, Tensor]) -> Tensor:
             z, _ = self._embed(params, support)
-            return objective(self._logits(params, z, counts), support.y, support.mask)
+            return self.measure(self._logits(params, z, counts), support.y, support.mask)
 
         start = self._start(support.y.shape[1])
         params = descend(self.rule, loss, start, self.steps, self.first_order)
+        if not self.steps:  # the state is a value of its own, not the learner's parameters
+            params = {name: p.clone() for name, p in params.items()}
         state: State = {"params": params, "counts": counts}
         if self._norms and not self.transductive:
             state["statistics"] = self._embed(params, support)[1]
@@ -110,18 +122,22 @@ class MAML(Learner):
 
     def predict(self, state: State, x: Inputs) -> Tensor:
         """Logits [m, way] or means [m, outputs] with the adapted parameters."""
+        z = leaves(x)[0]
+        every = torch.ones(len(z), dtype=state["counts"].dtype, device=z.device)
+        return self._predict(state, Examples(x, every, every))
+
+    def answer(self, task: Task) -> Tensor:
+        """Predictions for the query set; padding is in no transductive statistic either."""
+        return self._predict(self.adapt(task.support), zero_padding(task.query))
+
+    def _predict(self, state: State, query: Examples) -> Tensor:
         params = state["params"]
         net = _within("net.", params)
         if "statistics" in state:
-            z = with_statistics(self.net, x, state["statistics"], params=net)
+            z = with_statistics(self.net, query.x, state["statistics"], params=net)
         else:
-            z, _ = with_batch_statistics(self.net, x, params=net)
+            z, _ = with_batch_statistics(self.net, query.x, mask=query.mask, params=net)
         return self._logits(params, z, state["counts"])
-
-    def calibrate(self, batch: Task) -> None:
-        """Set the net's population statistics, which a plain call of the net uses."""
-        if self._norms:
-            calibrate(self.net, batch.support.x.flatten(0, 1), batch.support.mask.flatten())
 
     def _start(self, way: int) -> dict[str, Tensor]:
         if self.outputs is not None and way != self.outputs:
@@ -145,7 +161,7 @@ class MAML(Learner):
         self, params: dict[str, Tensor], z: Float[Tensor, "m d"], counts: Float[Tensor, " way"]
     ) -> Tensor:
         logits = z @ params["head.weight"].T + params["head.bias"]
-        return forbid_absent(logits, counts) if self._classifies else logits
+        return forbid_absent(logits, counts) if self.targets == "classes" else logits
 
 
 def _within(prefix: str, params: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from quickstudy.core.functional import (
     squared_distances,
 )
 from quickstudy.core.learner import Objective, objective_named
-from quickstudy.core.tasks import tree_map
+from quickstudy.core.tasks import tree_map, unstack, zero_padding
 from quickstudy.errors import TaskError
 from quickstudy.nets.norm import calibrate, has_batch_statistics, in_training
 
@@ -26,7 +26,8 @@ class ProtoNet(Learner):
     Paper: Snell et al. 2017, Prototypical networks for few-shot learning, eq. 1 and 2. Differs:
     masked rows are ignored; distances are divided by a temperature, which the paper leaves at 1;
     at evaluation batch norms use population statistics, so prediction is inductive;
-    `turns`.
+    `turns`
+    and `shift`.
 
     Args:
         net: inputs [n, *input] to embeddings [n, d].
@@ -36,7 +37,9 @@ class ProtoNet(Learner):
         turns: in training, so many groups of `shot` examples of each class take their turn as its
             support, all others being queries: more gradient from the same embeddings. 1 is the
             paper; 1 shot and 4 queries allow 5.
-        objective: of the queries; a name or a callable.
+        shift: embed each image as the mean over itself and itself moved by so many pixels up, down,
+            left and right, when adapting and predicting; 0 for the image alone.
+        objective: of the queries, a name or a callable; cross-entropy where None.
 
     Raises:
         TaskError: an argument is out of range, or the net holds torch's own batch norm.
@@ -58,7 +61,8 @@ class ProtoNet(Learner):
         temperature: float = 1.0,
         learn_temperature: bool = False,
         turns: int = 1,
-        objective: str | Objective = "cross_entropy",
+        shift: int = 0,
+        objective: str | Objective | None = None,
     ) -> None:
         super().__init__()
         if distance not in ("euclidean", "cosine"):
@@ -67,12 +71,15 @@ class ProtoNet(Learner):
             raise TaskError(f"temperature must be positive, got {temperature}")
         if turns < 1:
             raise TaskError(f"the support takes at least one turn, got {turns}")
-        objective_named(objective)
+        if shift < 0:
+            raise TaskError(f"images are shifted by 0 pixels or more, got {shift}")
+        objective_named(objective or "cross_entropy")
         self.net = net
         self.distance = distance
         self.temperature = temperature
         self.learn_temperature = learn_temperature
         self.turns = turns
+        self.shift = shift
         self.objective = objective
         self._norms = has_batch_statistics(net)
         log_temperature = torch.tensor(math.log(temperature))
@@ -83,11 +90,11 @@ class ProtoNet(Learner):
 
     def adapt(self, support: Examples) -> State:
         """Sums [way, d] and counts [way] of the support's embeddings."""
-        return self._summarise(self.net(support.x), support)
+        return self._summarise(self._embed(zero_padding(support).x), support)
 
     def predict(self, state: State, x: Inputs) -> Float[Tensor, "m way"]:
         """Negative squared distances, or cosines, to the prototypes, at the temperature."""
-        return self._compare(state, self.net(x))
+        return self._compare(state, self._embed(x))
 
     def extend(self, state: State, support: Examples) -> State:
         """The state after more examples of the same ways; equals adapting to all at once."""
@@ -101,14 +108,14 @@ class ProtoNet(Learner):
         """
         if not self.training:
             return super().loss(task)
-        both = tree_map(lambda s, q: torch.cat([s, q]), task.support, task.query)
+        both = _together(task)
         z = in_training(self.net, both.x, both.mask)
         shots = (task.support.y * task.support.mask[:, None]).sum(0)
         total, asked = z.new_zeros(()), z.new_zeros(())
         for turn in range(self.turns):
             support, query = _roles(both, shots, turn)
             logits = self._compare(self._summarise(z, support), z)
-            loss = objective_named(self.objective)(logits, query.y, query.mask)
+            loss = self.measure(logits, query.y, query.mask)
             total = total + loss * query.mask.sum()
             asked = asked + query.mask.sum()
         return total / asked.clamp(min=1)
@@ -116,8 +123,18 @@ class ProtoNet(Learner):
     def calibrate(self, batch: Task) -> None:
         """Set the net's population statistics from a batch of tasks [tasks, n, ...]."""
         if self._norms:
-            both = tree_map(lambda s, q: torch.cat([s, q], 1).flatten(0, 1), *batch)
-            calibrate(self.net, both.x, both.mask)
+            calibrate(self.net, map(_together, unstack(batch)))
+
+    def _embed(self, x: Inputs) -> Float[Tensor, "n d"]:
+        if not self.shift:
+            return self.net(x)  # type: ignore[no-any-return]
+        if not (isinstance(x, Tensor) and x.ndim == 4):
+            raise TaskError("only images [n, channels, h, w] can be shifted; wanted shift=0")
+        height, width, s = x.shape[2], x.shape[3], self.shift
+        wide = torch.nn.functional.pad(x, (s, s, s, s))
+        corners = ((s, s), (0, s), (2 * s, s), (s, 0), (s, 2 * s))
+        views = [self.net(wide[:, :, i : i + height, j : j + width]) for i, j in corners]
+        return torch.stack(views).mean(0)
 
     def _summarise(self, z: Tensor, support: Examples) -> State:
         sums, counts = class_sums(z, support.y, support.mask)
@@ -131,6 +148,11 @@ class ProtoNet(Learner):
         else:
             logits = cosine_similarities(z, means) * temperature
         return forbid_absent(logits, state["counts"])
+
+
+def _together(task: Task) -> Examples:
+    """Support and query as one, padding zeroed."""
+    return zero_padding(tree_map(lambda s, q: torch.cat([s, q]), *task))
 
 
 def _roles(both: Examples, shots: Float[Tensor, " way"], turn: int) -> tuple[Examples, Examples]:

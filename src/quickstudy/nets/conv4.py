@@ -78,13 +78,14 @@ class Conv4(nn.Module):
             raise TaskError(
                 f"{halvings} halvings need images of {2**halvings} pixels, got {size}x{size}"
             )
-        # Pooling in channels_last costs a tenth on CPUs. The weights have to be in it too: an image
-        # of one channel has no layout of its own.
         self.blocks = nn.Sequential(*blocks)
-        for convolution in self.modules():
-            if isinstance(convolution, nn.Conv2d):
-                weight = convolution.weight.detach().to(memory_format=torch.channels_last)
-                convolution.weight = nn.Parameter(weight)
+        # Pooling in channels_last costs a tenth on CPUs. The weights have to be in it too: an image
+        # of one channel has no layout of its own. Torch's group norm fails in it under vmap.
+        if norm != "group":
+            for convolution in self.modules():
+                if isinstance(convolution, nn.Conv2d):
+                    weight = convolution.weight.detach().to(memory_format=torch.channels_last)
+                    convolution.weight = nn.Parameter(weight)
         self.features = widths[-1] * side * side
 
     def forward(self, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n features"]:

@@ -12,7 +12,7 @@ so that statistics of a support set can travel in the adapted state and no forwa
 module. Ioffe & Szegedy 2015; differs: no running average of past batches.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from quickstudy.core.tasks import Examples
 from quickstudy.errors import TaskError
 
 Statistics = tuple[tuple[Tensor, Tensor], ...]
@@ -186,13 +187,14 @@ def with_statistics(
         return _call(net, params, x)
 
 
-def calibrate(net: nn.Module, x: Any, mask: Float[Tensor, " n"] | None = None) -> None:
-    """Set every batch norm's population buffers to the statistics of one large batch.
+def calibrate(net: nn.Module, batches: Iterable[Examples]) -> None:
+    """Set every batch norm's population buffers to its mean statistics over some batches.
+
+    One batch is in memory at a time. Wu & Johnson 2021, section 3 (precise batch norm).
 
     Args:
         net: any module.
-        x: inputs, [n, *input]; more rows, better estimates.
-        mask: [n], 1 for a real row.
+        batches: x [n, *input] and mask [n] of each; y is not looked at.
     """
     norms: list[BatchNorm] = []
     # Hooks tell in which order the norms run, which is the order of the statistics.
@@ -201,15 +203,19 @@ def calibrate(net: nn.Module, x: Any, mask: Float[Tensor, " n"] | None = None) -
         for m in net.modules()
         if isinstance(m, BatchNorm)
     ]
+    seen: list[Statistics] = []
     try:
         with torch.no_grad():
-            _, statistics = with_batch_statistics(net, x, mask=mask)
-            for norm, (mean, variance) in zip(norms, statistics, strict=True):
-                norm.mean.copy_(mean)
-                norm.variance.copy_(variance)
+            for batch in batches:
+                norms.clear()
+                seen.append(with_batch_statistics(net, batch.x, mask=batch.mask)[1])
     finally:
         for hook in hooks:
             hook.remove()
+    for norm, of_norm in zip(norms, zip(*seen, strict=True), strict=True):
+        means, variances = map(torch.stack, zip(*of_norm, strict=True))
+        norm.mean.copy_(means.mean(0))
+        norm.variance.copy_(variances.mean(0))
 
 
 def has_batch_statistics(net: nn.Module) -> bool:

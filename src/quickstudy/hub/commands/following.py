@@ -31,6 +31,9 @@ def follow(events: Iterator[Event], out: Path) -> Finished:
     """
     console = screen.err()
     first = next(events)
+    if isinstance(first, Finished):
+        console.print(f"{out} has ended already")
+        return first
     assert isinstance(first, Started)
     config = first.run.config
     data = Path(config.data).name if "/" in config.data else config.data
@@ -96,8 +99,18 @@ def summary(report: dict[str, Any]) -> str:
     best, control = report["validation"], report["control"]
     if not best:
         return "no meta-validation was finite"
-    said = f"meta-validation {_score(best)} at step {best['step']}"
+    said = f"meta-validation {_score(best)} at step {best['step']}{_looked(best)}"
     return said + (f" ({control['name']}, the control: {_score(control)})" if control else "")
+
+
+def _looked(best: dict[str, Any]) -> str:
+    """How often meta-validation looked, and at what tasks; earlier reports do not say so."""
+    if "looks" not in best:
+        return ""
+    looks = "the only look" if best["looks"] == 1 else f"the best of {best['looks']} looks"
+    ways, each = (f"{best['ways']}-way ", " a class") if best["ways"] else ("", "")
+    kind = f"{ways}{best['shots']}-shot tasks, {best['queries']} queries{each}"
+    return f", {looks} at {best['tasks']} {kind}"
 
 
 def _score(told: dict[str, Any]) -> str:

@@ -203,8 +203,6 @@ def train(
     given["learner_options"] = pairs(learner_option, "--learner-option")
     given["backbone_options"] = pairs(backbone_option, "--backbone-option")
     given = {name: value for name, value in given.items() if value != {}}
-    if context.get_parameter_source("device") is not None and device == "auto":
-        del given["device"]
     finish(follow(run(make_config(given, recipe), out, overwrite=overwrite), out), json)
 
 
