@@ -120,7 +120,7 @@ _PRINTED: dict[str, Any] = {
     "schedule": "one-cycle",
 }
 RECIPES: dict[str, dict[str, Any]] = {
-    "demo": _PRINTED | {"steps": 7500},
+    "demo": _PRINTED | {"steps": 5000},
     "fonts": _PRINTED | {"steps": 20000},
 }
 """Options that are known to go well together; whatever else is given overrides them."""

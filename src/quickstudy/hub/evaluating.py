@@ -202,8 +202,9 @@ def _unseen(source: Images, manifest: Manifest, path: Path | str) -> Split:
     Raises:
         RunError: there is none, or nobody knows which classes they are.
     """
-    own = Path(_trained_on(manifest) or "no folder")
-    if manifest.training.get("kept") is None and own.is_dir() and own.samefile(source.name):
+    told = manifest.training.get("kept") is not None
+    own = None if told else _trained_on(manifest)
+    if own is not None and Path(own).is_dir() and Path(own).samefile(source.name):
         raise RunError(
             f"{path} was trained on {source.name} and does not say on which classes of it; "
             "name others with --data"
