@@ -78,8 +78,8 @@ def test_the_parts_are_writing_systems(table):
         "Old Italic",
         "Tifinagh",
     }
-    assert (table.parts == 0).sum() > 1_200
-    assert (table.parts == 1).sum() > 110
+    assert (table.parts == 0).sum() > 1_000
+    assert (table.parts == 1).sum() > 90
     assert (table.parts == 2).sum() > 150
 
 
@@ -160,18 +160,23 @@ def test_no_class_is_alike_by_the_measure_itself(table):
 def test_letters_of_two_alphabets_that_look_alike_are_one_class(table):
     names = set(table.names.tolist())
     for twins in (
-        ("LATIN CAPITAL LETTER H", "CYRILLIC CAPITAL LETTER EN", "GREEK CAPITAL LETTER ETA"),
-        ("LATIN CAPITAL LETTER T", "CYRILLIC CAPITAL LETTER TE", "GREEK CAPITAL LETTER TAU"),
+        ("LATIN CAPITAL LETTER A", "CYRILLIC CAPITAL LETTER A", "GREEK CAPITAL LETTER ALPHA"),
+        ("LATIN CAPITAL LETTER K", "CYRILLIC CAPITAL LETTER KA", "GREEK CAPITAL LETTER KAPPA"),
     ):
-        assert len(names & set(twins)) <= 1
-    assert "LATIN CAPITAL LETTER H" in names
-    assert {"LATIN CAPITAL LETTER A", "LATIN SMALL LETTER A"} <= names
+        assert len(names & set(twins)) == 1
+
+
+def test_a_letter_that_looks_like_a_held_out_one_goes(table):
+    """Latin O and S stand in Armenian too, as OH and TIWN."""
+    names = set(table.names.tolist())
+    assert not names & {"LATIN CAPITAL LETTER O", "LATIN CAPITAL LETTER S"}
+    assert {"ARMENIAN CAPITAL LETTER OH", "ARMENIAN CAPITAL LETTER TIWN"} <= names
 
 
 def test_turns_count_where_they_make_another_character(table):
     turns = dict(zip(table.names.tolist(), table.turns.tolist(), strict=True))
-    assert turns["LATIN CAPITAL LETTER A"] == [True, True, True, True]
-    for letter in "HNZ":
+    assert turns["LATIN CAPITAL LETTER M"] == [True, True, True, True]
+    for letter in "NZ":
         assert turns[f"LATIN CAPITAL LETTER {letter}"] == [True, True, False, False]
     assert table.turns[:, 0].all()
     assert 0.6 < table.turns.mean() < 0.95

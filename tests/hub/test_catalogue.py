@@ -4,6 +4,7 @@ from torch import nn
 
 import quickstudy as qs
 from quickstudy.core import SGD
+from quickstudy.core.tasks import leaves
 from quickstudy.errors import RunError, TaskError
 from quickstudy.hub.catalogue import (
     CATALOGUE,
@@ -139,3 +140,11 @@ def test_what_is_no_model_yet(tmp_path):
     create_run(tmp_path / "run", TrainConfig())
     with pytest.raises(RunError, match=r"has no model yet.*`quickstudy resume .*run` goes on"):
         load(tmp_path / "run")
+
+
+def test_what_a_loaded_learner_adapts_to_is_numbers_and_no_graph(tmp_path):
+    qs.save(tmp_path / "model", qs.MAML(qs.MLP(4, [4], 4), steps=1))
+    learner = qs.load(tmp_path / "model")
+    state = learner.adapt(qs.examples(torch.rand(2, 4), torch.tensor([0, 1]), way=2))
+    assert not learner.training
+    assert not any(leaf.requires_grad for leaf in leaves(state))

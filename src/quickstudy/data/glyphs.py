@@ -210,12 +210,16 @@ def render(fonts: Sequence[Path] = ()) -> GlyphTable:
     parts[counts < LEAST_FACES] = -1
 
     owner = np.arange(len(codes)).repeat(counts)
+    # A character is judged by all its faces in DejaVu; by its first one where there are other
+    # fonts, or some odd one among hundreds would find every letter a twin.
+    judged = held.nonzero()[1] < len(FACES)
+    judged[np.minimum(counts.cumsum() - counts, len(images) - 1)] = True
     kept = np.empty(0, int)
     turns = np.zeros((len(codes), 4), bool)
     for part in (2, 1, 0):  # held-out characters first: what looks like one of them goes, in any
         # face of either and in any turn
-        held_out = _features(_turned(images[np.isin(owner, kept)]))
-        mine = parts[owner] == part
+        held_out = _features(_turned(images[judged & np.isin(owner, kept)]))
+        mine = judged & (parts[owner] == part)
         clash = owner[mine][alike(_features(images[mine]), held_out)]
         rows = np.setdiff1d(np.flatnonzero(parts == part), clash)
         rows = rows[distinct(_features(canonical[rows]))]

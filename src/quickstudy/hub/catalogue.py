@@ -242,6 +242,9 @@ def load(
 ) -> Learner:
     """The learner in a run's folder, or in any folder that `save` wrote; ready to adapt.
 
+    It is in evaluation mode and its parameters ask for no gradients, so that what it adapts to is
+    numbers and no graph; `requires_grad_()` and `train()` make it ready for more meta-training.
+
     Args:
         path: the folder.
         net: your own module, where the learner was stored with one; it takes the stored weights.
@@ -252,7 +255,7 @@ def load(
             fit `net`.
         RunError: a run that has not ended and so has no model yet.
     """
-    return load_model(path, net=net, device=device)[0]
+    return load_model(path, net=net, device=device)[0].requires_grad_(False)
 
 
 def load_model(
