@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from quickstudy.data import cache
+from quickstudy.data import cache, lookalikes
 from quickstudy.data.glyphs import (
-    ALIKE,
     FACES,
     FILE,
     LEAST_FACES,
@@ -19,10 +18,10 @@ from quickstudy.data.glyphs import (
     TEST,
     VALIDATION,
     GlyphTable,
-    distinct,
     glyph_table,
     writing_system,
 )
+from quickstudy.data.lookalikes import ALIKE, distinct
 from quickstudy.errors import DataError
 
 glyphs = importlib.import_module("quickstudy.data.glyphs")
@@ -143,7 +142,7 @@ def test_no_class_looks_like_one_of_another_part(table):
 
 
 def test_no_class_is_alike_by_the_measure_itself(table):
-    features = [glyphs._features(canonical(table, part).astype(np.uint8)) for part in range(3)]
+    features = [lookalikes.features(canonical(table, part).astype(np.uint8)) for part in range(3)]
     for part in range(3):
         alike = features[part] @ features[part].T
         assert np.triu(alike, k=1).max() < ALIKE
@@ -151,10 +150,10 @@ def test_no_class_is_alike_by_the_measure_itself(table):
     owner = np.arange(len(table.names)).repeat(np.diff(table.offsets))
     faces = [table.images[table.parts[owner] == part, 0] for part in range(3)]
     for part in range(3):
-        mine = glyphs._features(faces[part])
+        mine = lookalikes.features(faces[part])
         for other in range(part + 1, 3):
-            theirs = glyphs._features(glyphs._turned(faces[other]))
-            assert not glyphs.alike(mine, theirs).any()
+            theirs = lookalikes.features(lookalikes.turned(faces[other]))
+            assert not lookalikes.alike(mine, theirs).any()
 
 
 def test_letters_of_two_alphabets_that_look_alike_are_one_class(table):
@@ -184,9 +183,9 @@ def test_turns_count_where_they_make_another_character(table):
 
 def test_turned_classes_are_distinct_too(table):
     for part in range(3):
-        turned = glyphs._turned(canonical(table, part).astype(np.uint8))
+        turned = lookalikes.turned(canonical(table, part).astype(np.uint8))
         kept = turned[table.turns[table.parts == part].T.reshape(-1)]
-        features = glyphs._features(kept)
+        features = lookalikes.features(kept)
         assert np.triu(features @ features.T, k=1).max() < ALIKE
 
 
@@ -328,7 +327,7 @@ def test_other_fonts_add_characters(monkeypatch):
     assert {"SCRIPT SMALL G", "MATHEMATICAL SCRIPT CAPITAL Z"} <= set(new)
     assert "MATHEMATICAL DOUBLE-STRUCK CAPITAL A" in plain.names
     assert more.names.tolist() == plain.names.tolist() + new  # DejaVu's own come first
-    features = glyphs._features(canonical(more, 0).astype(np.uint8))
+    features = lookalikes.features(canonical(more, 0).astype(np.uint8))
     assert np.triu(features @ features.T, k=1).max() < ALIKE
 
 

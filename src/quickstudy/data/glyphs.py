@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
 from quickstudy.data.cache import cache_folder, find, read_arrays, write_arrays
+from quickstudy.data.lookalikes import alike, distinct, features, halved, turned
 from quickstudy.data.pools import Pool, Splits
 from quickstudy.data.skeletons import POINTS, skeletons
 from quickstudy.errors import DataError
@@ -62,8 +63,6 @@ SIDE = 56
 """Of the rendered images, in pixels."""
 BOX = 46
 """The longer side of a character in them; characters keep their proportions, not their size."""
-ALIKE = 0.90
-"""Cosine between two blurred pictures, means removed, from which they are the same character."""
 LEGIBLE = 0.5
 """Median cosine between a font's and DejaVu's letters, below which it draws something else there.
 
@@ -128,8 +127,8 @@ def glyphs(
     if size not in (SIDE // 2, SIDE):
         raise DataError(f"glyphs come in sizes {SIDE // 2} and {SIDE}, got {size}")
     table = glyph_table(cache, system_fonts=system_fonts)
-    images = table.images if size == SIDE else _halved(table.images[:, 0]).astype(np.uint8)[:, None]
-    return _splits(table, torch.from_numpy(images))
+    images = table.images if size == SIDE else halved(table.images[:, 0]).astype(np.uint8)[:, None]
+    return splits_of(table, torch.from_numpy(images))
 
 
 def glyph_table(cache: Path | str | None = None, *, system_fonts: bool = False) -> GlyphTable:
@@ -218,12 +217,12 @@ def render(fonts: Sequence[Path] = ()) -> GlyphTable:
     turns = np.zeros((len(codes), 4), bool)
     for part in (2, 1, 0):  # held-out characters first: what looks like one of them goes, in any
         # face of either and in any turn
-        held_out = _features(_turned(images[judged & np.isin(owner, kept)]))
+        held_out = features(turned(images[judged & np.isin(owner, kept)]))
         mine = judged & (parts[owner] == part)
-        clash = owner[mine][alike(_features(images[mine]), held_out)]
+        clash = owner[mine][alike(features(images[mine]), held_out)]
         rows = np.setdiff1d(np.flatnonzero(parts == part), clash)
-        rows = rows[distinct(_features(canonical[rows]))]
-        turns[rows] = distinct(_features(_turned(canonical[rows]))).reshape(4, -1).T
+        rows = rows[distinct(features(canonical[rows]))]
+        turns[rows] = distinct(features(turned(canonical[rows]))).reshape(4, -1).T
         kept = np.concatenate([kept, rows])
     kept.sort()
 
@@ -266,44 +265,8 @@ def writing_system(character: str) -> str:
     return known.get(word, word.capitalize())
 
 
-def distinct(features: NDArray[np.float32], least: float = ALIKE) -> NDArray[np.bool_]:
-    """Rows that look like no earlier row that is kept.
-
-    Args:
-        features: [n, d] unit vectors.
-        least: the cosine from which two rows are the same.
-
-    Examples:
-        >>> distinct(np.eye(3, dtype=np.float32)[[0, 1, 1, 2]])
-        array([ True,  True, False,  True])
-    """
-    kept = np.ones(len(features), bool)
-    for start in range(0, len(features), 1024):
-        near = features[start : start + 1024] @ features.T >= least
-        for row, others in enumerate(near, start):
-            if kept[row]:
-                kept[row + 1 :] &= ~others[row + 1 :]
-    return kept
-
-
-def alike(
-    features: NDArray[np.float32], others: NDArray[np.float32], least: float = ALIKE
-) -> NDArray[np.bool_]:
-    """Rows that look like any row of `others`; unit vectors [n, d] and [m, d] to [n].
-
-    Examples:
-        >>> rows = np.eye(3, dtype=np.float32)
-        >>> alike(rows, rows[1:2])
-        array([False,  True, False])
-    """
-    found = [
-        (features[start : start + 1024] @ others.T).max(axis=1, initial=-1.0) >= least
-        for start in range(0, len(features), 1024)
-    ]
-    return np.concatenate([np.zeros(0, bool), *found])
-
-
-def _splits(table: GlyphTable, images: torch.Tensor) -> Splits:
+def splits_of(table: GlyphTable, images: torch.Tensor) -> Splits:
+    """The classes of a table, whose images [n, ...] may be any of its arrays, by part."""
     pool = Pool(
         images,
         torch.from_numpy(table.offsets),
@@ -405,7 +368,7 @@ def _flaw(path: Path) -> str:
     if not held:
         return "it holds no letters or digits"
     both = [code for code in PLAIN if code in held]
-    own, plain = (_features(_draw(file, both)) for file in (path, _font("Sans")))
+    own, plain = (features(_draw(file, both)) for file in (path, _font("Sans")))
     if both and float(np.median((own * plain).sum(axis=1))) < LEGIBLE:
         return "it draws symbols in place of letters"
     return ""
@@ -468,27 +431,3 @@ def _draw(file: Path, codes: list[int]) -> NDArray[np.uint8]:
             drawn.resize((width, height), how)
         )
     return images
-
-
-def _halved(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """[n, h, w] to [n, h / 2, w / 2], the mean of four pixels."""
-    n, height, width = images.shape
-    blocks = images.reshape(n, height // 2, 2, width // 2, 2)
-    means: NDArray[np.float32] = blocks.mean(axis=(2, 4), dtype=np.float32)
-    return means
-
-
-def _turned(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[n, side, side] to [4 n, side, side]: all as they are, all turned by a quarter, and so on."""
-    return np.concatenate([np.rot90(images, quarters, axes=(1, 2)) for quarters in range(4)])
-
-
-def _features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Unit vectors [n, (SIDE / 2)^2] whose dot products say how alike two pictures look."""
-    place = np.arange(SIDE // 2)
-    blur = np.exp(-0.5 * (place[:, None] - place).astype(np.float32) ** 2)
-    flat = (blur @ _halved(images) @ blur).reshape(len(images), (SIDE // 2) ** 2)
-    flat -= flat.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = flat / np.maximum(norm, 1e-6)
-    return unit

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from quickstudy.data.episodes import Episodes
-from quickstudy.data.glyphs import BOX, GlyphTable, glyph_table, glyphs
-from quickstudy.data.pools import Pool, Splits, join
+from quickstudy.data.glyphs import BOX, glyph_table, glyphs, splits_of
+from quickstudy.data.pools import Pool, join
 from quickstudy.data.warps import Pen, draw
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import Span
@@ -51,7 +51,7 @@ class Glyphs(Source):
         self.device = wanted.device
         self.system_fonts = wanted.system_fonts
         table = glyph_table(system_fonts=wanted.system_fonts)
-        self.strokes = stroke_pools(table)
+        self.strokes = splits_of(table, torch.from_numpy(table.points))
         self.turned = turned_classes(
             self.strokes.train, torch.from_numpy(table.turns[table.parts == 0])
         )
@@ -104,17 +104,6 @@ class Glyphs(Source):
             return Episodes(pool, ways, shots, queries, replacement=True, transform=drawing)
         except DataError as error:
             raise DataError(f"glyphs: {error}") from None
-
-
-def stroke_pools(table: GlyphTable) -> Splits:
-    """The stroke points of every character in every face, int8 [n, POINTS, 3], by split."""
-    pool = Pool(
-        torch.from_numpy(table.points),
-        torch.from_numpy(table.offsets),
-        tuple(table.names.tolist()),
-        tuple(table.groups.tolist()),
-    )
-    return Splits.disjoint(*(pool.select(torch.from_numpy(table.parts == i)) for i in range(3)))
 
 
 def turned_classes(pool: Pool, turns: Tensor) -> Pool:
