@@ -44,9 +44,9 @@ def train(recipe: str, seed: int, tasks: int) -> dict[str, object]:
     report = json.loads((folder / "report.json").read_text())
     handwriting = open_source("omniglot")
     sources = [
-        ("glyphs", open_source("glyphs")),
-        ("omniglot", handwriting),
-        ("omniglot without Old Church Slavonic", handwriting.without(RELATIVE)),
+        ("Armenian, Georgian, drawn from print", open_source("glyphs")),
+        ("Omniglot, handwritten", handwriting),
+        ("Omniglot without Old Church Slavonic", handwriting.without(RELATIVE)),
     ]
     return {
         "recipe": recipe,
