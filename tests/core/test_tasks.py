@@ -60,3 +60,22 @@ def test_trees_hold_tensors_only():
     tree = {"b": torch.zeros(1), "a": [torch.ones(1), (torch.ones(2),)]}
     assert [len(leaf) for leaf in leaves(tree)] == [1, 1, 2]
     assert isinstance(tree_map(lambda t: t + 1, make(2, 2)).support, Examples)
+
+
+@pytest.mark.parametrize(
+    ("x", "labels", "message"),
+    [
+        (torch.rand(2, 3), ["a", "b"], "whole numbers 0..way-1"),
+        (torch.rand(2, 3), torch.tensor([0.0, 1.0]), "whole numbers 0..way-1"),
+        (torch.tensor([[torch.nan], [0.0]]), [0, 1], "NaN or infinity"),
+        (torch.tensor(1.0), [0], "got one number"),
+        ([[0.1], [0.2]], [0, 1], "hold tensors"),
+    ],
+)
+def test_examples_that_are_none_are_refused(x, labels, message):
+    with pytest.raises(TaskError, match=message):
+        examples(x, labels, way=2)
+
+
+def test_labels_may_be_a_list():
+    assert examples(torch.rand(2, 3), [1, 0], way=2).y.tolist() == [[0, 1], [1, 0]]

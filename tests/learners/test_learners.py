@@ -130,7 +130,7 @@ def test_shifted_images_are_embedded_as_their_mean():
     mean = torch.stack([net(view) for view in moved]).mean(0)
     state = ProtoNet(net, shift=1).adapt(examples(x, torch.arange(4), way=4))
     torch.testing.assert_close(state["sums"], mean)
-    with pytest.raises(TaskError, match="only images"):
+    with pytest.raises(TaskError, match=r"takes images \[n, channels, h, w\], got \[12, 5\]"):
         ProtoNet(MLP(5, [8], 8), shift=1).adapt(blob_task().support)
 
 

@@ -130,7 +130,10 @@ def one_hot(labels: Int[Tensor, " n"], way: int) -> Float[Tensor, "n way"]:
 
 
 def examples(
-    x: Inputs, labels: Int[Tensor, " n"], way: int, mask: Float[Tensor, " n"] | None = None
+    x: Inputs,
+    labels: Int[Tensor, " n"] | Sequence[int],
+    way: int,
+    mask: Float[Tensor, " n"] | None = None,
 ) -> Examples:
     """Examples from inputs and integer labels.
 
@@ -141,19 +144,34 @@ def examples(
         mask: [n], 1 for a real row; all ones where it is not given.
 
     Raises:
-        TaskError: the numbers of inputs and labels differ, or a label is out of range.
+        TaskError: the numbers of inputs and labels differ, a label is out of range or no whole
+            number, or inputs are no tensors, or hold NaN or infinity.
 
     Examples:
         >>> examples(torch.rand(3, 8), torch.tensor([0, 1, 1]), way=2).y.shape
         torch.Size([3, 2])
     """
-    rows = {leaf.shape[0] for leaf in leaves(x)}
-    if rows != {len(labels)}:
+    whole = isinstance(labels, Sequence) and all(type(label) is int for label in labels)
+    marks = torch.tensor(labels, dtype=torch.long) if whole else labels
+    if not isinstance(marks, Tensor) or marks.is_floating_point() or marks.ndim != 1:
         raise TaskError(
-            f"inputs and labels must agree in number, got {sorted(rows)} and {len(labels)}"
+            "labels must be whole numbers 0..way-1, [n]; FewShotClassifier takes any others"
         )
-    mask = torch.ones(len(labels), device=labels.device) if mask is None else mask
-    return Examples(x, one_hot(labels, way), mask)
+    tree_map(_usable, x)
+    rows = {leaf.shape[0] for leaf in leaves(x)}
+    if rows != {len(marks)}:
+        raise TaskError(
+            f"inputs and labels must agree in number, got {sorted(rows)} and {len(marks)}"
+        )
+    mask = torch.ones(len(marks), device=marks.device) if mask is None else mask
+    return Examples(x, one_hot(marks, way), mask)
+
+
+def _usable(x: Tensor) -> Tensor:
+    if x.ndim == 0 or (x.is_floating_point() and not bool(x.isfinite().all())):
+        what = "one number" if x.ndim == 0 else "NaN or infinity among them"
+        raise TaskError(f"inputs must be tensors [n, ...] of finite numbers, got {what}")
+    return x
 
 
 def pad(part: Examples, rows: int, width: int) -> Examples:

@@ -168,9 +168,10 @@ def _answer(file: str, row: Tensor, labels: Sequence[Any]) -> dict[str, Any]:
 
 def _home(path: Path | str, header: StateHeader) -> Path:
     """The folder of the model that a state belongs to: where it was, or as it was said."""
-    for place in (header.artefact.path, header.artefact.given):
-        if Path(place).exists():
-            return Path(place)
+    beside = Path(path).parent / Path(header.artefact.path).name  # moved together
+    for place in (Path(header.artefact.path), Path(header.artefact.given), beside):
+        if place.exists():
+            return place
     raise RunError(
         f"{path} belongs to the model in {header.artefact.path}, which is not there; "
         "say where it is now with --model"

@@ -129,7 +129,8 @@ class ProtoNet(Learner):
         if not self.shift:
             return self.net(x)  # type: ignore[no-any-return]
         if not (isinstance(x, Tensor) and x.ndim == 4):
-            raise TaskError("only images [n, channels, h, w] can be shifted; wanted shift=0")
+            came = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise TaskError(f"this learner takes images [n, channels, h, w], got {came}")
         height, width, s = x.shape[2], x.shape[3], self.shift
         wide = torch.nn.functional.pad(x, (s, s, s, s))
         corners = ((s, s), (0, s), (2 * s, s), (s, 0), (s, 2 * s))

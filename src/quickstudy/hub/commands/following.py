@@ -90,8 +90,8 @@ def finish(ended: Finished, json: bool) -> None:
     console, report = screen.out(), ended.report
     took = screen.duration(report["seconds"])
     console.print(f"trained {report['steps']} steps in {took}; {summary(report)}")
-    console.print(f"the model, report.json and pictures are in {report['run']}")
-    console.print(f"next: quickstudy evaluate {report['run']}")
+    console.print(f"the model, report.json and pictures are in {ended.run.folder}")
+    console.print(f"next: quickstudy evaluate {ended.run.folder}")
 
 
 def summary(report: dict[str, Any]) -> str:
