@@ -267,7 +267,7 @@ def test_a_damaged_model_of_ours_may_be_replaced(tmp_path: Path) -> None:
     save(tmp_path, 1.0)
     rewrite(tmp_path, lambda document: document.update(metrics={"a": 1}), honest=False)
     save(tmp_path, 2.0)
-    load_model(tmp_path, catalogue=CATALOGUE)
+    assert load_model(tmp_path, catalogue=CATALOGUE).learner.head[0] == 2.0  # type: ignore[index]
 
 
 # What cannot be loaded
@@ -325,7 +325,7 @@ def test_fields_of_a_newer_release_are_ignored(tmp_path: Path) -> None:
         document["weights"]["compression"] = None
 
     rewrite(tmp_path, change)
-    load_model(tmp_path, catalogue=CATALOGUE)
+    assert load_model(tmp_path, catalogue=CATALOGUE).learner.head[0] == 1.0  # type: ignore[index]
 
 
 def test_an_edited_manifest_is_noticed_and_a_reformatted_one_is_fine(tmp_path: Path) -> None:
