@@ -6,11 +6,12 @@
         ├── TaskError       a task or a query that does not fit its learner
         ├── ArtefactError   a stored model or state that is broken or unknown
         └── RunError        a run folder, or a training run, that cannot go on
+            └── PeerLost    one of many processes is gone, and the job with it
 
 The command line prints each as ``error: <message>`` and exits with 2.
 """
 
-__all__ = ["ArtefactError", "DataError", "QuickstudyError", "RunError", "TaskError"]
+__all__ = ["ArtefactError", "DataError", "PeerLost", "QuickstudyError", "RunError", "TaskError"]
 
 
 class QuickstudyError(ValueError):
@@ -31,3 +32,7 @@ class ArtefactError(QuickstudyError):
 
 class RunError(QuickstudyError):
     """A run folder that is not one, or a training run that cannot go on."""
+
+
+class PeerLost(RunError):
+    """Another of a job's many processes was killed or has failed; the run can be resumed."""

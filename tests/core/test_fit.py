@@ -6,7 +6,7 @@ from torch import nn
 
 from quickstudy.artefacts import load_checkpoint, save_checkpoint
 from quickstudy.core import Evaluation, Examples, Task, evaluate, examples, fit
-from quickstudy.data import Blobs
+from quickstudy.data import Blobs, Sinusoids
 from quickstudy.errors import RunError, TaskError
 from quickstudy.learners import MAML, ProtoNet
 from quickstudy.nets import MLP, Conv4
@@ -81,6 +81,56 @@ def test_the_best_weights_are_kept():
     assert not run.learner.training
 
 
+def test_patience_ends_a_run_and_keeps_the_best_weights(tmp_path):
+    def run(scores):
+        left = iter(scores)
+        return fit(
+            learner(), Blobs(), steps=9, evaluate_every=1, patience=2,
+            validate=lambda module: Evaluation(next(left), 0.1, 10),
+        )  # fmt: skip
+
+    whole = run([0.5, 0.6, 0.6, 0.5])
+    seen = [(p.step, p.best) for p in whole]
+    assert seen == [(1, True), (2, True), (3, False), (4, False)]
+    assert whole.ended
+    assert not whole.learner.training
+    # Resumed between two looks without a better one, it ends at the same step.
+    first = run([0.5, 0.6, 0.6])
+    for _ in range(3):
+        next(first)
+    save_checkpoint(tmp_path / "checkpoint", first.state_dict())
+    second = run([0.5])
+    second.load_state_dict(load_checkpoint(tmp_path / "checkpoint"))
+    assert [p.step for p in second] == [4]
+    assert torch.equal(whole.learner.net.layers[0].weight, second.learner.net.layers[0].weight)
+
+
+def test_the_gap_is_how_much_better_meta_train_tasks_are_answered():
+    def gap(metric):
+        (progress,) = fit(
+            learner(), Blobs(), steps=1,
+            validate=lambda module: Evaluation(0.5, 0.1, 10, metric),
+            contrast=lambda module: Evaluation(0.75, 0.1, 10, metric),
+        )  # fmt: skip
+        return progress.gap
+
+    assert gap("accuracy") == 0.25
+    assert gap("squared_error") == -0.25
+    (quiet,) = fit(learner(), Blobs(), steps=1)
+    assert quiet.gap is None
+
+
+def test_whoever_asks_for_a_stop_is_heard_once_a_step():
+    asked = iter([False, True])
+    run = fit(learner(), Blobs(), steps=9, stop=lambda: next(asked))
+    assert [next(run).stop, next(run).stop] == [False, True]
+
+
+def test_tasks_that_do_not_fit_are_refused_at_the_first_step():
+    with pytest.raises(TaskError, match="ProtoNet learns classes, y must be one-hot"):
+        next(fit(ProtoNet(MLP(1, [4], 4)), Sinusoids(), steps=1))
+
+
 def test_a_kept_learner_has_the_statistics_of_its_weights():
     run = fit(learner(), Blobs(way=3), steps=2, calibration_tasks=8)
     for _ in run:
@@ -137,7 +187,14 @@ def test_clipping_bounds_the_step_and_reports_the_norm_before():
 
 @pytest.mark.parametrize(
     "options",
-    [{"steps": 0}, {"tasks_per_step": 0}, {"average": 1.0}, {"clip": 0.0}, {"nonfinite": "hide"}],
+    [
+        {"steps": 0},
+        {"tasks_per_step": 0},
+        {"average": 1.0},
+        {"clip": 0.0},
+        {"nonfinite": "hide"},
+        {"patience": 0},
+    ],
 )
 def test_impossible_options_are_refused(options):
     with pytest.raises(TaskError, match=next(iter(options))):

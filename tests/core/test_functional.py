@@ -11,6 +11,7 @@ from quickstudy.core.functional import (
     ridge,
     squared_distances,
 )
+from quickstudy.errors import TaskError
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**31))
@@ -62,3 +63,30 @@ def test_distances_in_float32_survive_an_offset(offset):
     found = squared_distances(a + offset, b + offset)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-2, atol=0.05 * (1 + offset / 1e5))
     assert (squared_distances(b + offset, b + offset) >= 0).all()
+
+
+@pytest.mark.parametrize("penalty", [0.0, -1.0, float("nan")])
+def test_a_penalty_that_is_not_positive_is_refused(penalty):
+    with pytest.raises(TaskError, match="ridge penalty must be positive"):
+        ridge(torch.eye(2), torch.eye(2), torch.ones(2), penalty)
+
+
+@pytest.mark.parametrize(("n", "d"), [(3, 5), (5, 3)])
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_singular_ridge_is_one_clear_error(n, d, batched):
+    arguments = (torch.ones(n, d), torch.ones(n, 2), torch.ones(n), torch.tensor(1e-30))
+    solve = torch.func.vmap(ridge) if batched else ridge
+    if batched:
+        arguments = tuple(t.expand(2, *t.shape) for t in arguments)
+    with pytest.raises(TaskError, match="the ridge regression is singular"):
+        solve(*arguments)
+
+
+@pytest.mark.parametrize(("n", "d"), [(3, 5), (5, 3)])
+def test_the_derivatives_of_ridge_are_right(n, d):
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(n, d, dtype=torch.float64, generator=g).requires_grad_()
+    y = torch.randn(n, 2, dtype=torch.float64, generator=g)
+    penalty = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    mask = torch.ones(n, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda z, p: ridge(z, y, mask, p), (z, penalty))

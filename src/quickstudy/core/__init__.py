@@ -1,15 +1,17 @@
 """Tasks, the learner interface, update rules, and the loops that train and judge."""
 
 from quickstudy.core.batching import Batching, accumulate_gradients, map_tasks
-from quickstudy.core.evaluate import Evaluation, evaluate, evaluations, summarise
+from quickstudy.core.calibration import calibration_table, expected_calibration_error
+from quickstudy.core.evaluate import Evaluation, Judged, evaluate, evaluations, gather, summarise
 from quickstudy.core.fit import Fit, Progress, fit
 from quickstudy.core.learner import Learner, State, cross_entropy, squared_error
-from quickstudy.core.rule import SGD, UpdateRule, descend
+from quickstudy.core.rule import SGD, LearnedRates, UpdateRule, descend
 from quickstudy.core.tasks import (
     Examples,
     Inputs,
     Task,
     TaskSource,
+    check_targets,
     examples,
     move,
     one_hot,
@@ -24,6 +26,8 @@ __all__ = [
     "Examples",
     "Fit",
     "Inputs",
+    "Judged",
+    "LearnedRates",
     "Learner",
     "Progress",
     "State",
@@ -31,12 +35,16 @@ __all__ = [
     "TaskSource",
     "UpdateRule",
     "accumulate_gradients",
+    "calibration_table",
+    "check_targets",
     "cross_entropy",
     "descend",
     "evaluate",
     "evaluations",
     "examples",
+    "expected_calibration_error",
     "fit",
+    "gather",
     "map_tasks",
     "move",
     "one_hot",

@@ -5,12 +5,16 @@ of processes changes no random number. Gradients are reduced here, by hand: a mo
 DistributedDataParallel and then called functionally leaves them unsynchronised without an error.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, distributed, nn
 
 from quickstudy.core.tasks import tree_map
+from quickstudy.errors import PeerLost
 
 
 def ranks() -> tuple[int, int]:
@@ -36,27 +40,73 @@ def share(batch: Any) -> Any:
     return batch if world == 1 else tree_map(lambda t: t[rank::world], batch)
 
 
-def add_up(parameters: list[nn.Parameter], total: Tensor) -> Tensor:
-    """Sum gradients and a scalar over all ranks, in one all-reduce of one flat tensor.
+def add_up(parameters: list[nn.Parameter], numbers: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
+    """Sum gradients and some numbers over all ranks, in one all-reduce of one flat tensor.
 
     Args:
         parameters: the same on every rank; their `.grad` is replaced by the sum.
-        total: a scalar of this rank.
+        numbers: [k], of this rank.
 
     Returns:
-        The scalar's sum.
+        The sums of the numbers, [k].
+
+    Raises:
+        PeerLost: another process is gone.
 
     Examples:
-        >>> add_up([], torch.tensor(2.0))
-        tensor(2.)
+        >>> add_up([], torch.tensor([2.0]))
+        tensor([2.])
     """
     if ranks()[1] == 1:
-        return total
+        return numbers
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([*(g.flatten() for g in grads), total.reshape(1).to(grads[0].dtype)])
-    distributed.all_reduce(flat)
+    flat = torch.cat([*(g.flatten() for g in grads), numbers.to(grads[0])])
+    with peers_there():
+        distributed.all_reduce(flat)
     start = 0
     for parameter, grad in zip(parameters, grads, strict=True):
         parameter.grad = flat[start : start + grad.numel()].view_as(grad)
         start += grad.numel()
-    return flat[-1]
+    return flat[start:]
+
+
+def put_together(mine: Tensor, count: int) -> Tensor:
+    """The rows of all ranks' shares, [count, ...], in the order before `share` divided them.
+
+    Args:
+        mine: what this rank made of its share, one row a task; empty where it had none, but with
+            the others' number of dimensions.
+        count: how many tasks there were before.
+
+    Raises:
+        PeerLost: another process is gone.
+
+    Examples:
+        >>> put_together(torch.tensor([3.0, 4.0]), 2)
+        tensor([3., 4.])
+    """
+    rank, world = ranks()
+    if world == 1:
+        return mine
+    whole = mine.new_zeros(count, *mine.shape[1:])
+    whole[rank::world] = mine
+    with peers_there():
+        distributed.all_reduce(whole)
+    return whole
+
+
+@contextmanager
+def peers_there() -> Iterator[None]:
+    """What a collective call says where another process is gone, in one clear line.
+
+    Raises:
+        PeerLost: it is, or it has not answered for too long.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # of gloo and of NCCL, which have no kind of their own
+        world = ranks()[1]
+        raise PeerLost(
+            f"another of the {world} processes of this job was killed or has failed, so it cannot "
+            f"go on ({str(error).strip().splitlines()[0][:120]})"
+        ) from error

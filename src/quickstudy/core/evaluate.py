@@ -1,16 +1,18 @@
 """Accuracy or error with a 95% interval, over many sampled tasks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.core.batching import AUTO, Batching, device_of, map_tasks
+from quickstudy.core.calibration import calibration_table, expected_calibration_error
+from quickstudy.core.distributed import put_together, ranks, share
 from quickstudy.core.learner import Learner, squared_error
-from quickstudy.core.tasks import Task, TaskSource, move
+from quickstudy.core.tasks import Task, TaskSource, check_targets, move
 from quickstudy.errors import TaskError
 
 SAMPLED_TOGETHER = 20
@@ -27,6 +29,8 @@ class Evaluation:
         tasks: how many tasks.
         metric: "accuracy" or "squared_error".
         values: the tasks' own figures, [tasks], for paired comparisons.
+        calibration: the answers of all tasks by confidence, [bins, 3], see `calibration_table`;
+            None for real targets.
     """
 
     mean: float
@@ -34,11 +38,17 @@ class Evaluation:
     tasks: int
     metric: Literal["accuracy", "squared_error"] = "accuracy"
     values: Tensor = field(default_factory=lambda: torch.zeros(0), repr=False, compare=False)
+    calibration: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def score(self) -> float:
         """The mean, signed so that larger is better."""
         return self.mean if self.metric == "accuracy" else -self.mean
+
+    @property
+    def ece(self) -> float | None:
+        """Expected calibration error after adapting, in 0..1; None for real targets."""
+        return None if self.calibration is None else expected_calibration_error(self.calibration)
 
     def __str__(self) -> str:
         if self.metric == "accuracy":
@@ -46,10 +56,36 @@ class Evaluation:
         return f"{self.mean:.3g} ± {self.interval95:.1g}"
 
 
+class Judged(NamedTuple):
+    """Some tasks of an evaluation, judged.
+
+    Attributes:
+        values: the tasks' figures, [tasks].
+        calibration: their answers by confidence, [tasks, bins, 3]; None for real targets.
+    """
+
+    values: Float[Tensor, " tasks"]
+    calibration: Float[Tensor, "tasks bins 3"] | None = None
+
+
+def gather(parts: Iterable[Judged]) -> Judged:
+    """All tasks of an evaluation as one, on the CPU.
+
+    Examples:
+        >>> gather([Judged(torch.zeros(2)), Judged(torch.ones(1))]).values
+        tensor([0., 0., 1.])
+    """
+    figures, tables = zip(*parts, strict=True)
+    known = [table.cpu() for table in tables if table is not None]
+    return Judged(torch.cat([part.cpu() for part in figures]), torch.cat(known) if known else None)
+
+
 def summarise(
-    values: Float[Tensor, " tasks"], metric: Literal["accuracy", "squared_error"] = "accuracy"
+    values: Float[Tensor, " tasks"],
+    metric: Literal["accuracy", "squared_error"] = "accuracy",
+    calibration: Float[Tensor, "tasks bins 3"] | None = None,
 ) -> Evaluation:
-    """Mean and 95% interval of the tasks' figures.
+    """Mean and 95% interval of the tasks' figures, and the sum of their calibration tables.
 
     Examples:
         >>> print(summarise(torch.tensor([0.5, 1.0, 0.75, 0.75])))
@@ -58,7 +94,8 @@ def summarise(
     values = values.double()
     n = values.numel()
     spread = float(values.std()) / n**0.5 if n > 1 else float("nan")
-    return Evaluation(float(values.mean()), 1.96 * spread, n, metric, values)
+    table = None if calibration is None else calibration.double().sum(0)
+    return Evaluation(float(values.mean()), 1.96 * spread, n, metric, values, table)
 
 
 def accuracy(
@@ -83,18 +120,26 @@ def evaluations(
     seed: int = 0,
     batching: Batching = AUTO,
     metric: Literal["accuracy", "squared_error"] | None = None,
-) -> Iterator[Float[Tensor, " chunk"]]:
-    """The figures of `tasks` tasks as they come, for callers that show progress; see `evaluate`."""
+    together: bool = False,
+) -> Iterator[Judged]:
+    """`tasks` tasks, judged, as they come, for callers that show progress; see `evaluate`.
+
+    `gather` and `summarise` make one figure of them.
+    """
     if tasks < 1:
         raise TaskError(f"an evaluation needs at least one task, got {tasks}")
-    measure = {"accuracy": accuracy, "squared_error": squared_error}[metric or metric_of(learner)]
+    metric = metric or metric_of(learner)
+    measure = {"accuracy": accuracy, "squared_error": squared_error}[metric]
 
-    def judge(task: Task) -> Tensor:
+    def judge(task: Task) -> tuple[Tensor, ...]:
         prediction = learner.answer(task)
         wrong = ~prediction.isfinite().all(-1) & (task.query.mask > 0)
         # Logits that are no numbers are not chance: the figure is none either.
         figure = measure(prediction, task.query.y, task.query.mask)
-        return torch.where(wrong.any(), torch.nan, figure)
+        figure = torch.where(wrong.any(), torch.nan, figure)
+        if metric != "accuracy":
+            return (figure,)
+        return figure, calibration_table(prediction, task.query.y, task.query.mask)
 
     generator = torch.Generator().manual_seed(seed)
     modes = [(module, module.training) for module in learner.modules()]
@@ -102,9 +147,14 @@ def evaluations(
     try:
         with torch.no_grad():
             for start in range(0, tasks, SAMPLED_TOGETHER):
-                batch = source.sample(min(SAMPLED_TOGETHER, tasks - start), generator)
-                batch = move(batch, device_of(learner))
-                yield torch.cat(list(map_tasks(judge, batch, learner, batching)))
+                count = min(SAMPLED_TOGETHER, tasks - start)
+                batch = move(source.sample(count, generator), device_of(learner))
+                if not start:
+                    check_targets(learner, batch)
+                divided = together and count >= ranks()[1]
+                mine = share(batch) if divided else batch
+                parts = map(torch.cat, zip(*map_tasks(judge, mine, learner, batching), strict=True))
+                yield Judged(*(put_together(p, count) if divided else p for p in parts))
     finally:
         for module, training in modes:
             module.training = training
@@ -123,6 +173,7 @@ def evaluate(
     seed: int = 0,
     batching: Batching = AUTO,
     metric: Literal["accuracy", "squared_error"] | None = None,
+    together: bool = False,
 ) -> Evaluation:
     """Adapt to the support of many tasks and judge the queries.
 
@@ -136,9 +187,12 @@ def evaluate(
         seed: of the generator that draws them.
         batching: how a batch of tasks runs.
         metric: "accuracy" or "squared_error"; by the learner's targets where not given.
+        together: every process of the job makes this same call, and the tasks are divided among
+            them; all get the same result.
 
     Raises:
         TaskError: fewer than one task.
+        PeerLost: another process of the job is gone.
 
     Examples:
         >>> from quickstudy.data import Blobs
@@ -147,5 +201,8 @@ def evaluate(
         True
     """
     name = metric or metric_of(learner)
-    figures = evaluations(learner, source, tasks=tasks, seed=seed, batching=batching, metric=name)
-    return summarise(torch.cat(list(figures)), name)
+    parts = evaluations(
+        learner, source, tasks=tasks, seed=seed, batching=batching, metric=name, together=together
+    )
+    whole = gather(parts)
+    return summarise(whole.values, name, whole.calibration)

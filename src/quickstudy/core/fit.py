@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from quickstudy.core.batching import AUTO, Batching, accumulate_gradients, device_of
 from quickstudy.core.distributed import add_up, share
 from quickstudy.core.evaluate import Evaluation
-from quickstudy.core.tasks import TaskSource, move
+from quickstudy.core.tasks import TaskSource, check_targets, move
 from quickstudy.errors import RunError, TaskError
 
 CALIBRATION_SEED = 2**31 - 1
@@ -35,6 +35,8 @@ class Progress(NamedTuple):
         gradient_norm: before clipping.
         validation: the evaluation after this step, where one was due.
         best: whether that evaluation is the best so far.
+        training: the evaluation on meta-train tasks beside it, where there is a `contrast`.
+        stop: whether this process, or another of the same job, was asked to stop.
     """
 
     step: int
@@ -43,6 +45,18 @@ class Progress(NamedTuple):
     gradient_norm: float
     validation: Evaluation | None = None
     best: bool = False
+    training: Evaluation | None = None
+    stop: bool = False
+
+    @property
+    def gap(self) -> float | None:
+        """How much better meta-train tasks are answered than meta-validation tasks.
+
+        In accuracy (0..1) or squared error; a gap that grows is meta-overfitting.
+        """
+        if self.validation is None or self.training is None:
+            return None
+        return self.training.score - self.validation.score
 
 
 class Fit(Iterator[Progress]):
@@ -62,16 +76,21 @@ class Fit(Iterator[Progress]):
         clip: largest norm of the outer gradient; None for no limit.
         validate: learner to an evaluation, on meta-validation tasks.
         evaluate_every: steps between evaluations; 0 for one at the end.
+        contrast: learner to an evaluation on meta-train tasks, taken beside each of `validate`: the
+            two differ by the gap between what was trained on and what was not.
+        patience: stop after so many evaluations in a row without a better one; None for never.
         average: decay of an exponential mean of the weights, in [0, 1); 0 for none. The mean is
             what is evaluated and kept.
         calibration_tasks: meta-train tasks from which population statistics are computed.
         nonfinite: "stop" with an error at a loss or gradient that is not finite, or "skip" it.
         batching: how a step's tasks run.
         seed: of the generator that draws the tasks.
+        stop: whether this process was asked to stop; asked once a step, and told to every process
+            of the job, so that all can leave after the same step.
 
     Raises:
-        TaskError: an argument is out of range.
-        RunError: (while iterating) a loss that is not finite.
+        TaskError: an argument is out of range; or (while iterating) tasks that do not fit.
+        RunError: (while iterating) a loss that is not finite, or another process that is gone.
 
     Examples:
         >>> from quickstudy.data import Blobs
@@ -95,14 +114,18 @@ class Fit(Iterator[Progress]):
         clip: float | None = 10.0,
         validate: Callable[[nn.Module], Evaluation] | None = None,
         evaluate_every: int = 0,
+        contrast: Callable[[nn.Module], Evaluation] | None = None,
+        patience: int | None = None,
         average: float = 0.0,
         calibration_tasks: int = 16,
         nonfinite: Literal["stop", "skip"] = "stop",
         batching: Batching = AUTO,
         seed: int = 0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        for name, value in (("steps", steps), ("tasks_per_step", tasks_per_step)):
-            if value < 1:
+        counts = {"steps": steps, "tasks_per_step": tasks_per_step, "patience": patience}
+        for name, value in counts.items():
+            if value is not None and value < 1:
                 raise TaskError(f"{name} must be at least 1, got {value}")
         if not 0 <= average < 1:
             raise TaskError(
@@ -121,11 +144,16 @@ class Fit(Iterator[Progress]):
         self.clip = clip
         self.validate = validate
         self.evaluate_every = evaluate_every
+        self.contrast = contrast
+        self.patience = patience
+        self.stop = stop
         self.average = average
         self.calibration_tasks = calibration_tasks
         self.nonfinite = nonfinite
         self.batching = batching
         self.step = 0
+        self.checked = False
+        self.stale_looks = 0
         self.best_score = -math.inf
         self.best_weights: dict[str, Tensor] | None = None
         self.generator = torch.Generator().manual_seed(seed)
@@ -134,16 +162,28 @@ class Fit(Iterator[Progress]):
         self.schedule = schedule(self.optimizer) if schedule else None
         self.averaged = [p.detach().clone() for p in self.parameters] if average else []
 
+    @property
+    def ended(self) -> bool:
+        """Whether no step is left: all are done, or patience is at its end."""
+        bored = self.patience is not None and self.stale_looks >= self.patience
+        return self.step >= self.steps or bored
+
     def __next__(self) -> Progress:
-        if self.step >= self.steps:
+        over = self.ended  # looked at again below, when a step has been done
+        if over:
             raise StopIteration
         self.learner.train()
         batch = self._sample(self.tasks_per_step, self.generator)
+        if not self.checked:
+            check_targets(self.learner, batch)
+            self.checked = True
         self.optimizer.zero_grad(set_to_none=True)
         losses = accumulate_gradients(
             self.learner, share(batch), self.batching, count=self.tasks_per_step
         )
-        loss = float(add_up(self.parameters, losses.sum()) / self.tasks_per_step)
+        told = torch.stack([losses.sum(), losses.new_tensor(float(self.stop()))])
+        total, stop = add_up(self.parameters, told).tolist()
+        loss = total / self.tasks_per_step
         norm = float(
             nn.utils.clip_grad_norm_(self.parameters, math.inf if self.clip is None else self.clip)
         )
@@ -158,10 +198,12 @@ class Fit(Iterator[Progress]):
             )
         if self.schedule:
             self.schedule.step()
-        validation, best = self._look()
-        if self.step == self.steps:
+        validation, best, training = self._look()
+        if self.ended:
             self._finish()
-        return Progress(self.step, self.steps, loss, norm, validation, best)
+        return Progress(
+            self.step, self.steps, loss, norm, validation, best, training, stop=stop > 0
+        )
 
     def _sample(self, count: int, generator: torch.Generator) -> Any:
         return move(self.source.sample(count, generator), device_of(self.learner))
@@ -173,20 +215,22 @@ class Fit(Iterator[Progress]):
             for mean, parameter in zip(self.averaged, self.parameters, strict=True):
                 mean.lerp_(parameter.detach(), 1 - decay)
 
-    def _look(self) -> tuple[Evaluation | None, bool]:
+    def _look(self) -> tuple[Evaluation | None, bool, Evaluation | None]:
         """Evaluate the weights as they would be kept, where it is due, and keep the best."""
         due = self.evaluate_every and self.step % self.evaluate_every == 0
         if self.validate is None or not (due or self.step == self.steps):
-            return None, False
+            return None, False, None
         raw = copy.deepcopy(self.learner.state_dict())
         self.use_kept_weights()
         validation = self.validate(self.learner)
+        training = self.contrast(self.learner) if self.contrast else None
         best = validation.score > self.best_score
+        self.stale_looks = 0 if best else self.stale_looks + 1
         if best:
             self.best_score = validation.score
             self.best_weights = copy.deepcopy(self.learner.state_dict())
         self.learner.load_state_dict(raw)
-        return validation, best
+        return validation, best, training
 
     def use_kept_weights(self) -> None:
         """Put the weights' mean into the learner, with population statistics to match.
@@ -219,6 +263,7 @@ class Fit(Iterator[Progress]):
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "schedule": _schedule_state(self.schedule),
             "averaged": [mean.clone() for mean in self.averaged],
+            "stale_looks": self.stale_looks,
             "best_score": self.best_score,
             "best_weights": copy.deepcopy(self.best_weights),
             "generator": self.generator.get_state(),
@@ -255,6 +300,7 @@ class Fit(Iterator[Progress]):
             torch.empty_like(p).copy_(mean)
             for p, mean in zip(self.parameters, state["averaged"], strict=False)
         ]
+        self.stale_looks = state["stale_looks"]
         self.best_score = state["best_score"]
         self.best_weights = state["best_weights"]
         self.generator.set_state(state["generator"].cpu())

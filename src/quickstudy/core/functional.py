@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from quickstudy.errors import TaskError
+
 ABSENT = -1e9
 """The logit of a way that has no support: never chosen, never NaN, finite in the loss."""
 
@@ -92,10 +94,14 @@ def ridge(
         z: features, [n, d].
         y: targets, [n, k].
         mask: [n], 1 for a real row.
-        penalty: > 0.
+        penalty: > 0; the larger, the smaller the weights.
 
     Returns:
         Weights [d, k].
+
+    Raises:
+        TaskError: a penalty that is not positive, or too small for the features: in floating point
+            the system has no single solution.
 
     Examples:
         >>> z = torch.eye(2)
@@ -103,16 +109,27 @@ def ridge(
         tensor([[1.],
                 [2.]])
     """
+    if not isinstance(penalty, Tensor) and not penalty > 0:
+        raise TaskError(f"a ridge penalty must be positive, got {penalty}")
     n, d = z.shape
     z = torch.where(mask[:, None] > 0, z, torch.zeros_like(z))
     y = y * mask[:, None]
     if n < d:
-        gram: Tensor = z @ z.T + penalty * torch.eye(n, dtype=z.dtype, device=z.device)
-        weights: Tensor = z.T @ torch.linalg.solve(gram, y)
-        return weights
-    gram = z.T @ z + penalty * torch.eye(d, dtype=z.dtype, device=z.device)
-    weights = torch.linalg.solve(gram, z.T @ y)
-    return weights
+        return z.T @ _solve(z @ z.T, penalty, y)
+    return _solve(z.T @ z, penalty, z.T @ y)
+
+
+def _solve(gram: Tensor, penalty: Tensor | float, right: Tensor) -> Tensor:
+    """(gram + penalty I)^-1 right, by Cholesky, which finds out a system that has no solution."""
+    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    try:
+        factor = torch.linalg.cholesky(gram + penalty * eye)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        raise TaskError(
+            "the ridge regression is singular: examples repeat each other (or hold NaN) and the "
+            "penalty is too small to tell them apart; wanted a larger one"
+        ) from None
+    return torch.cholesky_solve(right, factor)
 
 
 def forbid_absent(

@@ -87,15 +87,28 @@ class Learner(nn.Module, ABC):
         transductive: True where queries may influence each other's predictions; results of such a
             learner are labelled so.
         tasks: the kinds of target it fits, "classes" or "values".
+        family: what kind of method: "gradient", "metric", "closed form" or "control".
+        paper: where it comes from: authors, year, title.
+        meta_learned: what the outer loop learns, in a few words.
+        adapt_cost: what one `adapt` costs, in a few words.
+        also: other names that people have for the method.
         targets: what this one predicts, "classes" or "values"; also what it is judged by.
         objective: what `loss` measures on the query, a name or a callable; by `targets` where None:
             cross-entropy or squared error.
+        steps_argument: the constructor argument that says how many inner steps adapting takes, so
+            that an evaluation can ask what another number gives; None where adapting takes none.
     """
 
     transductive: bool = False
     tasks: ClassVar[tuple[Literal["classes", "values"], ...]] = ("classes",)
+    family: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    meta_learned: ClassVar[str] = ""
+    adapt_cost: ClassVar[str] = ""
+    also: ClassVar[tuple[str, ...]] = ()
     targets: Literal["classes", "values"] = "classes"
     objective: str | Objective | None = None
+    steps_argument: ClassVar[str | None] = None
 
     @abstractmethod
     def adapt(self, support: Examples) -> State:

@@ -5,8 +5,8 @@ A rule is a pair of pure functions over dicts of tensors, as in optax: `init` ma
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,16 @@ class UpdateRule(nn.Module, ABC):
     A module, so that a rule may hold meta-learned parameters of its own (learned rates, a learned
     optimizer) which the outer loop trains with all others.
     """
+
+    def attach(self, params: Mapping[str, Tensor]) -> None:
+        """Learn what there will be to move; called once, by the learner that holds the rule.
+
+        A rule with a parameter for each of them makes these here. Nothing by default.
+
+        Args:
+            params: name to tensor. What `update` gets has the same names and shapes that these
+                broadcast to: a head shared by all ways is one row here.
+        """
 
     def init(self, params: Params) -> RuleState:
         """The state before the first step: nested dicts and tuples of tensors; none by default."""
@@ -79,9 +89,90 @@ class SGD(UpdateRule):
         return {k: p - self.rate * grads[k] for k, p in params.items()}, state
 
 
+class LearnedRates(UpdateRule):
+    """Gradient descent whose rates are meta-learned, p - rate[p] * g (Li et al. 2017, eq. 3).
+
+    A rate may become negative, as in the paper. Differs: all start alike, not at random.
+
+    Args:
+        rate: where all of them start, > 0.
+        per: "element", one for each number (Meta-SGD); or "tensor", one for each weight and each
+            bias of each layer.
+
+    Raises:
+        TaskError: an argument is out of range.
+
+    Examples:
+        >>> rule = LearnedRates(0.5, per="tensor")
+        >>> rule.attach({"w": torch.ones(2)})
+        >>> rule.update({"w": torch.ones(2)}, {"w": torch.ones(2)}, ())[0]["w"].tolist()
+        [0.5, 0.5]
+        >>> rule.rates()
+        {'w': 0.5}
+    """
+
+    def __init__(self, rate: float = 0.1, per: Literal["element", "tensor"] = "element") -> None:
+        super().__init__()
+        if not rate > 0:
+            raise TaskError(f"an inner rate must be positive, got {rate}")
+        if per not in ("element", "tensor"):
+            raise TaskError(f"rates are learned per element or tensor, got {per!r}")
+        self.rate = rate
+        self.per = per
+        self.learned = nn.ParameterDict()
+
+    def attach(self, params: Mapping[str, Tensor]) -> None:
+        """Make the rates.
+
+        Raises:
+            TaskError: there are some already, for parameters of other names or shapes.
+        """
+        wanted = {_key(n): p if self.per == "element" else p.sum() for n, p in params.items()}
+        if not self.learned:
+            for key, like in wanted.items():
+                self.learned[key] = nn.Parameter(torch.full_like(like.detach(), self.rate))
+        elif [(k, p.shape) for k, p in wanted.items()] != [
+            (k, r.shape) for k, r in self.learned.items()
+        ]:
+            raise TaskError(
+                "these rates belong to another learner, whose parameters have other names or "
+                "shapes; wanted a rule of its own for each: LearnedRates(...)"
+            )
+
+    def update(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
+        """One step of descent.
+
+        Raises:
+            TaskError: the rule was not attached to these parameters.
+        """
+        if missing := [name for name in params if _key(name) not in self.learned]:
+            raise TaskError(f"there is no rate for {missing[0]}: attach the rule to it first")
+        return {n: p - self.learned[_key(n)] * grads[n] for n, p in params.items()}, state
+
+    def rates(self) -> dict[str, float]:
+        """The mean rate of each parameter, by its name; for plots."""
+        return {name: mean for name, (mean, _, _) in self.spread().items()}
+
+    def spread(self) -> dict[str, tuple[float, float, float]]:
+        """The mean rate of each parameter, and between which two lie nine of ten of its rates."""
+        ends = torch.tensor([0.05, 0.95], dtype=torch.float64)
+        told = {}
+        for key, rates in self.learned.items():
+            numbers = rates.detach().cpu().double().flatten().sort().values
+            places = (ends * (len(numbers) - 1)).round().long()
+            low, high = numbers[places].tolist()
+            told[key.replace("/", ".")] = (float(numbers.mean()), low, high)
+        return told
+
+
+def _key(name: str) -> str:
+    """A name that a module allows for a parameter: no dots."""
+    return name.replace(".", "/")
+
+
 def descend(
     rule: UpdateRule,
-    loss: Callable[[Params], Tensor],
+    loss: Callable[[Params, int], Tensor],
     params: Params,
     steps: int,
     first_order: bool = False,
@@ -94,7 +185,7 @@ def descend(
 
     Args:
         rule: how to move.
-        loss: parameters to a scalar.
+        loss: parameters and the step, 0..steps-1, to a scalar; a step may have its own examples.
         params: where to start; not changed.
         steps: how many updates.
         first_order: detach the inner gradients.
@@ -103,15 +194,16 @@ def descend(
         The parameters after the last step.
 
     Examples:
-        >>> after = descend(SGD(0.25), lambda p: (p["w"] ** 2).sum(), {"w": torch.ones(2)}, steps=2)
-        >>> after["w"]
+        >>> def loss(params, step):
+        ...     return (params["w"] ** 2).sum()
+        >>> descend(SGD(0.25), loss, {"w": torch.ones(2)}, steps=2)["w"]
         tensor([0.2500, 0.2500])
     """
     state = rule.init(params)
     gradient = torch.func.grad(loss)
-    for _ in range(steps):
+    for step in range(steps):
         # Under no_grad the inner gradient is computed all the same, but leaves no graph behind.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
-            grads = gradient(params)
+            grads = gradient(params, step)
         params, state = rule.update(params, grads, state)
     return params

@@ -174,6 +174,53 @@ def _usable(x: Tensor) -> Tensor:
     return x
 
 
+def check_targets(learner: object, task: object) -> None:
+    """Refuse a task whose targets are not of the kind that a learner fits.
+
+    Looks at numbers, so it is called once, at the first batch of a loop.
+
+    Args:
+        learner: says "classes" or "values" in its attribute `targets`; anything else passes.
+        task: one task, or a batch of them; anything else passes.
+
+    Raises:
+        TaskError: targets that are neither [n, way] nor [n, d], or of another width in support and
+            query; classes that are not one-hot, or values that are not finite.
+
+    Examples:
+        >>> class Classifier:
+        ...     targets = "classes"
+        >>> half = Examples(torch.rand(3, 8), torch.tensor([[0.5], [2.0], [1.0]]), torch.ones(3))
+        >>> check_targets(Classifier(), Task(half, half))
+        Traceback (most recent call last):
+        ...
+        quickstudy.errors.TaskError: Classifier learns classes, y must be one-hot [n, way], got ...
+    """
+    kind = getattr(learner, "targets", None)
+    if kind not in ("classes", "values") or not isinstance(task, Task):
+        return
+    name = type(learner).__name__
+    shapes = [list(half.y.shape) for half in task]
+    if any(half.y.ndim != half.mask.ndim + 1 for half in task) or shapes[0][-1] != shapes[1][-1]:
+        raise TaskError(
+            f"support and query must have targets [n, way] or [n, d] of one width, got {shapes[0]} "
+            f"and {shapes[1]}"
+        )
+    for half in task:
+        rows = half.y[half.mask > 0]
+        came = [len(rows), rows.shape[-1]]
+        if kind == "values" and not bool(rows.isfinite().all()):
+            raise TaskError(
+                f"{name} learns values, y must be finite, got NaN or infinity in {came}"
+            )
+        one_hot_rows = ((rows == 0) | (rows == 1)).all() & (rows.sum(-1) <= 1).all()
+        if kind == "classes" and not bool(one_hot_rows):
+            raise TaskError(
+                f"{name} learns classes, y must be one-hot [n, way], got real targets {came}; "
+                "wanted a learner of values: its `tasks` name them"
+            )
+
+
 def pad(part: Examples, rows: int, width: int) -> Examples:
     """Examples padded to `rows` rows and targets of `width` columns; padding is masked out.
 
