@@ -24,7 +24,8 @@ def test_the_page_can_be_followed(tmp_path):
     catalogue = catalogue.replace('"NearestMean",', '"NearestMean", "NearestNeighbour",')
     (tmp_path / export).write_text(catalogue, encoding="utf-8")
     rows = (tmp_path / zoo).read_text(encoding="utf-8")
-    rows = rows.replace("import MAML,", "import NearestNeighbour, MAML,")
+    learners = "from quickstudy.learners import (\n"
+    rows = rows.replace(learners, f"{learners}    NearestNeighbour,\n")
     rows = rows.replace("LEARNERS = {\n", "LEARNERS = {\n" + blocks[zoo])
     (tmp_path / zoo).write_text(rows, encoding="utf-8")
 

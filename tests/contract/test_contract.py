@@ -1,6 +1,8 @@
 """The nine contracts that every learner passes, on every net and in every batching mode."""
 
+import inspect
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -91,7 +93,7 @@ class _LossOf(torch.nn.Module):
         return self.of.loss(task)
 
 
-@pytest.mark.parametrize("processes", [2])
+@pytest.mark.parametrize("processes", [2, 4])
 def test_2_many_processes_equal_one(processes, tmp_path):
     script = Path(__file__).with_name("many_processes.py")
     meeting = (tmp_path / "meeting").as_uri()
@@ -164,7 +166,8 @@ def test_5_a_state_survives_storage_and_names_its_artefact(learner, net, tmp_pat
 @every_pair
 def test_6_padding_changes_nothing(learner, net):
     module, task = zoo.build(learner, net), zoo.task(net)
-    width = zoo.WAY if getattr(module, "outputs", None) else zoo.WAY + 2
+    fixed = getattr(module, "outputs", None) or module.targets == "values"
+    width = zoo.WAY if fixed else zoo.WAY + 2
     padded = Task(pad(task.support, 11, width), pad(task.query, 14, width))
     # What stands in the padding must not matter either.
     padded.support.x[6:] = torch.nan
@@ -189,12 +192,14 @@ def test_7_it_learns(learner):
 
     assert accuracy(noise=3.0) < 0.6
     trains = zoo.LEARNERS[learner].trains
+    if module.targets == "values" and not trains:
+        pytest.skip("a control that answers alike whatever is asked")
     if trains:
         steps = fit(
             module,
             Directions(noise=3.0),
             steps=200,
-            optimizer=lambda parameters: torch.optim.Adam(parameters, 1e-2),
+            optimizer=lambda parameters: torch.optim.Adam(parameters, zoo.LEARNERS[learner].rate),
         )
         assert all(math.isfinite(progress.loss) for progress in steps)
     assert accuracy(noise=3.0 if trains else 0.1) > 0.9
@@ -221,9 +226,26 @@ class Directions:
 
 @pytest.mark.parametrize("name", quickstudy.learners.__all__)
 def test_8_its_docstring_names_its_paper_and_what_differs(name):
-    text = getattr(quickstudy.learners, name).__doc__
-    assert "Paper:" in text
-    assert "Differs:" in text
+    cls = getattr(quickstudy.learners, name)
+    text = " ".join(cls.__doc__.split())
+    assert re.search(r" et al\. \d{4}, |^\w+( & \w+)? \d{4}, ", cls.paper)
+    assert f" Paper: {cls.paper}" in text
+    assert " Differs: " in text
+
+
+@pytest.mark.parametrize("name", quickstudy.learners.__all__)
+def test_8_it_says_what_it_is(name):
+    cls = getattr(quickstudy.learners, name)
+    rows = [(row, row.make(MLP(6, [8], 8))) for row in zoo.LEARNERS.values()]
+    rows = [(row, made) for row, made in rows if type(made) is cls]
+    assert cls.family in ("gradient", "metric", "closed form", "control")
+    assert all((cls.family == "control") != row.trains for row, _ in rows)
+    assert (cls.meta_learned == "nothing") == (cls.family == "control")
+    assert {made.targets for _, made in rows} == set(cls.tasks)  # each kind stands in the zoo
+    assert cls.adapt_cost
+    if cls.steps_argument is not None:
+        assert cls.steps_argument in inspect.signature(cls).parameters
+        assert f"`{cls.steps_argument}`" in cls.adapt_cost
 
 
 @every_pair

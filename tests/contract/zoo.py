@@ -9,19 +9,43 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from quickstudy.core import SGD, Batching, Examples, Learner, Task, examples, stack
-from quickstudy.learners import MAML, NearestMean, ProtoNet
+from quickstudy.core import (
+    SGD,
+    Batching,
+    Examples,
+    LearnedRates,
+    Learner,
+    Task,
+    examples,
+    stack,
+)
+from quickstudy.learners import (
+    ANIL,
+    MAML,
+    R2D2,
+    MatchingNet,
+    MetaSGD,
+    NearestMean,
+    ProtoNet,
+    RelationNet,
+    Reptile,
+    SupportMean,
+)
 from quickstudy.nets import MLP, Conv4
 
 WAY = 3
 
 
 class Row(NamedTuple):
-    """How a learner is made from a net; `trains` is False for controls that have no parameters."""
+    """How a learner is made from a net; `trains` is False for controls that have no parameters.
+
+    `rate` is the outer one with which it learns the toy task.
+    """
 
     make: Callable[[nn.Module], Learner]
     trains: bool = True
     order_matters: bool = False
+    rate: float = 1e-2
 
 
 LEARNERS = {
@@ -36,7 +60,32 @@ LEARNERS = {
     "maml-fixed-head": Row(lambda net: MAML(net, SGD(0.4), steps=2, outputs=WAY)),
     "maml-transductive": Row(lambda net: MAML(net, SGD(0.4), steps=2, transductive=True)),
     "maml-values": Row(lambda net: MAML(net, SGD(1.0), steps=2, outputs=WAY, targets="values")),
+    "maml-learned-rates": Row(lambda net: MAML(net, LearnedRates(0.4, per="tensor"), steps=2)),
+    "meta-sgd": Row(lambda net: MetaSGD(net, rate=0.4)),
+    "meta-sgd-first-order": Row(lambda net: MetaSGD(net, rate=0.4, first_order=True)),
+    "meta-sgd-values": Row(
+        lambda net: MetaSGD(net, rate=0.4, steps=1, outputs=WAY, targets="values")
+    ),
+    "reptile": Row(lambda net: Reptile(net, SGD(0.4), steps=4, batches=3)),
+    "reptile-values": Row(
+        lambda net: Reptile(net, SGD(0.4), steps=4, batches=5, outputs=WAY, targets="values")
+    ),
+    "anil": Row(lambda net: ANIL(net, SGD(0.4), steps=3)),
+    "anil-learned-rates": Row(lambda net: ANIL(net, LearnedRates(0.4), steps=2, first_order=True)),
+    "anil-values": Row(lambda net: ANIL(net, SGD(0.4), steps=3, outputs=WAY, targets="values")),
+    "r2d2": Row(lambda net: R2D2(net)),
+    "r2d2-values": Row(lambda net: R2D2(net, targets="values")),
+    "matching-net": Row(lambda net: MatchingNet(net)),
+    "matching-net-learned": Row(lambda net: MatchingNet(net, 5.0, learn_temperature=True)),
+    "matching-net-full-context": Row(
+        lambda net: MatchingNet(net, full_context=True, processing_steps=2), order_matters=True
+    ),
+    "relation-net": Row(lambda net: RelationNet(net, width=32)),
+    "relation-net-squared": Row(
+        lambda net: RelationNet(net, 32, objective="squared_error"), rate=5e-3
+    ),
     "nearest-mean": Row(lambda net: NearestMean(), trains=False),
+    "support-mean": Row(lambda net: SupportMean(), trains=False),
 }
 
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

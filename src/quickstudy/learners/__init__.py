@@ -1,7 +1,25 @@
 """Methods, one paper one file. `__all__` is the catalogue: what it names works everywhere."""
 
+from quickstudy.learners.anil import ANIL
 from quickstudy.learners.maml import MAML
+from quickstudy.learners.matching_net import MatchingNet
+from quickstudy.learners.meta_sgd import MetaSGD
 from quickstudy.learners.nearest_mean import NearestMean
 from quickstudy.learners.protonet import ProtoNet
+from quickstudy.learners.r2d2 import R2D2
+from quickstudy.learners.relation_net import RelationNet
+from quickstudy.learners.reptile import Reptile
+from quickstudy.learners.support_mean import SupportMean
 
-__all__ = ["MAML", "NearestMean", "ProtoNet"]
+__all__ = [
+    "ANIL",
+    "MAML",
+    "R2D2",
+    "MatchingNet",
+    "MetaSGD",
+    "NearestMean",
+    "ProtoNet",
+    "RelationNet",
+    "Reptile",
+    "SupportMean",
+]

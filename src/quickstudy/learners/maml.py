@@ -11,6 +11,8 @@ from quickstudy.core.functional import forbid_absent
 from quickstudy.core.learner import Objective, objective_named
 from quickstudy.core.tasks import leaves, zero_padding
 from quickstudy.errors import TaskError
+from quickstudy.learners.embedding import features_of
+from quickstudy.learners.head import Head
 from quickstudy.nets.norm import (
     Statistics,
     has_batch_statistics,
@@ -57,6 +59,11 @@ class MAML(Learner):
     """
 
     tasks = ("classes", "values")
+    family = "gradient"
+    paper = "Finn et al. 2017, Model-agnostic meta-learning"
+    meta_learned = "where all parameters start"
+    adapt_cost = "`steps` forward and backward passes of the support"
+    steps_argument = "steps"
 
     def __init__(
         self,
@@ -70,18 +77,14 @@ class MAML(Learner):
         transductive: bool = False,
     ) -> None:
         super().__init__()
+        name = type(self).__name__
+        features = features_of(net, name)
         if steps < 0:
-            raise TaskError(f"MAML takes no fewer than zero inner steps, got {steps}")
-        features = getattr(net, "features", None)
-        if not isinstance(features, int):
+            raise TaskError(f"{name} takes no fewer than zero inner steps, got {steps}")
+        if outputs is None and not steps:
             raise TaskError(
-                f"MAML needs a net that says its output width, an int `features`, got {features!r}"
+                "no inner steps need a head of their own: say how many outputs, got None"
             )
-        if targets not in ("classes", "values"):
-            raise TaskError(f"targets must be classes or values, got {targets!r}")
-        if outputs is None and (targets == "values" or not steps):
-            what = "real targets" if targets == "values" else "no inner steps"
-            raise TaskError(f"{what} need a head of their own: say how many outputs, got None")
         objective_named(objective or "cross_entropy")
         self.net = net
         self.rule = rule if rule is not None else SGD(0.1)
@@ -92,7 +95,9 @@ class MAML(Learner):
         self.objective = objective
         self.transductive = transductive
         self._norms = has_batch_statistics(net)
-        self.head = nn.Linear(features, outputs if outputs is not None else 1)
+        self.head = Head(features, outputs, targets)
+        learned = (("net", net), ("head", self.head))
+        self.rule.attach({f"{n}.{k}": p for n, m in learned for k, p in m.named_parameters()})
 
     def adapt(self, support: Examples) -> State:
         """Follow the rule down the support's objective.
@@ -107,7 +112,7 @@ class MAML(Learner):
         support = zero_padding(support)
         counts = (support.y * support.mask[:, None]).sum(0)
 
-        def loss(params: dict[str, Tensor]) -> Tensor:
+        def loss(params: dict[str, Tensor], step: int) -> Tensor:
             z, _ = self._embed(params, support)
             return self.measure(self._logits(params, z, counts), support.y, support.mask)
 
@@ -140,17 +145,8 @@ class MAML(Learner):
         return self._logits(params, z, state["counts"])
 
     def _start(self, way: int) -> dict[str, Tensor]:
-        if self.outputs is not None and way != self.outputs:
-            raise TaskError(
-                f"this head has {self.outputs} outputs, got a task with {way}; "
-                "a way-free head (outputs=None) takes any number of classes"
-            )
-        params = {f"net.{name}": p for name, p in self.net.named_parameters()}
-        weight: Tensor = self.head.weight
-        bias: Tensor = self.head.bias
-        if self.outputs is None:
-            weight, bias = weight.expand(way, -1), bias.expand(way)
-        return params | {"head.weight": weight, "head.bias": bias}
+        head = self.head.start(way)
+        return {f"net.{name}": p for name, p in self.net.named_parameters()} | head
 
     def _embed(self, params: dict[str, Tensor], part: Examples) -> tuple[Tensor, Statistics]:
         return with_batch_statistics(

@@ -7,27 +7,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from quickstudy.core import Examples, Inputs, Learner, State, Task
+from quickstudy.core import Examples, Inputs, State, Task
 from quickstudy.core.functional import (
     class_sums,
     cosine_similarities,
     forbid_absent,
     squared_distances,
 )
-from quickstudy.core.learner import Objective, objective_named
-from quickstudy.core.tasks import tree_map, unstack, zero_padding
+from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
-from quickstudy.nets.norm import calibrate, has_batch_statistics, in_training
+from quickstudy.learners.embedding import EmbeddingLearner
 
 
-class ProtoNet(Learner):
+class ProtoNet(EmbeddingLearner):
     """Each class is the mean embedding of its support; queries go to the nearest.
 
     Paper: Snell et al. 2017, Prototypical networks for few-shot learning, eq. 1 and 2. Differs:
     masked rows are ignored; distances are divided by a temperature, which the paper leaves at 1;
-    at evaluation batch norms use population statistics, so prediction is inductive;
-    `turns`
-    and `shift`.
+    at evaluation batch norms use population statistics, so prediction is inductive; `turns` and
+    `shift`.
 
     Args:
         net: inputs [n, *input] to embeddings [n, d].
@@ -54,6 +52,12 @@ class ProtoNet(Learner):
         torch.Size([3, 5])
     """
 
+    family = "metric"
+    paper = "Snell et al. 2017, Prototypical networks for few-shot learning"
+    meta_learned = "the embedding"
+    adapt_cost = "one forward pass of the support"
+    also = ("prototypical", "prototypical networks")
+
     def __init__(
         self,
         net: nn.Module,
@@ -64,7 +68,7 @@ class ProtoNet(Learner):
         shift: int = 0,
         objective: str | Objective | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(net, objective)
         if distance not in ("euclidean", "cosine"):
             raise TaskError(f"distance must be euclidean or cosine, got {distance!r}")
         if not temperature > 0:
@@ -73,59 +77,56 @@ class ProtoNet(Learner):
             raise TaskError(f"the support takes at least one turn, got {turns}")
         if shift < 0:
             raise TaskError(f"images are shifted by 0 pixels or more, got {shift}")
-        objective_named(objective or "cross_entropy")
-        self.net = net
         self.distance = distance
         self.temperature = temperature
         self.learn_temperature = learn_temperature
         self.turns = turns
         self.shift = shift
-        self.objective = objective
-        self._norms = has_batch_statistics(net)
         log_temperature = torch.tensor(math.log(temperature))
         if learn_temperature:
             self.log_temperature = nn.Parameter(log_temperature)
         else:
             self.register_buffer("log_temperature", log_temperature)
 
-    def adapt(self, support: Examples) -> State:
+    def summarise(self, z: Float[Tensor, "n d"], support: Examples) -> State:
         """Sums [way, d] and counts [way] of the support's embeddings."""
-        return self._summarise(self._embed(zero_padding(support).x), support)
+        sums, counts = class_sums(z, support.y, support.mask)
+        return {"sums": sums, "counts": counts}
 
-    def predict(self, state: State, x: Inputs) -> Float[Tensor, "m way"]:
+    def compare(self, state: State, z: Float[Tensor, "m d"]) -> Float[Tensor, "m way"]:
         """Negative squared distances, or cosines, to the prototypes, at the temperature."""
-        return self._compare(state, self._embed(x))
+        means = state["sums"] / state["counts"].clamp(min=1)[:, None]
+        temperature = self.log_temperature.exp()
+        if self.distance == "euclidean":
+            logits = -squared_distances(z, means) / temperature
+        else:
+            logits = cosine_similarities(z, means) * temperature
+        return forbid_absent(logits, state["counts"])
 
     def extend(self, state: State, support: Examples) -> State:
         """The state after more examples of the same ways; equals adapting to all at once."""
         more = self.adapt(support)
         return {key: state[key] + more[key] for key in state}
 
-    def loss(self, task: Task) -> Float[Tensor, ""]:
-        """The objective on the query; in training, batch norms see the task's own images.
-
-        As in the authors' code, support and query share one forward pass in training mode.
-        """
-        if not self.training:
-            return super().loss(task)
-        both = _together(task)
-        z = in_training(self.net, both.x, both.mask)
+    def loss_of(self, z: Float[Tensor, "n_and_m d"], task: Task) -> Float[Tensor, ""]:
+        """The mean objective over the turns; in each, other rows are the support."""
+        labels = torch.cat([half.y * half.mask[:, None] for half in task])
         shots = (task.support.y * task.support.mask[:, None]).sum(0)
         total, asked = z.new_zeros(()), z.new_zeros(())
         for turn in range(self.turns):
-            support, query = _roles(both, shots, turn)
-            logits = self._compare(self._summarise(z, support), z)
+            support, query = _roles(labels, shots, turn)
+            logits = self.compare(self.summarise(z, support), z)
             loss = self.measure(logits, query.y, query.mask)
             total = total + loss * query.mask.sum()
             asked = asked + query.mask.sum()
         return total / asked.clamp(min=1)
 
-    def calibrate(self, batch: Task) -> None:
-        """Set the net's population statistics from a batch of tasks [tasks, n, ...]."""
-        if self._norms:
-            calibrate(self.net, map(_together, unstack(batch)))
+    def embed(self, x: Inputs) -> Float[Tensor, "n d"]:
+        """The embeddings, or with `shift` their means over the image and itself moved.
 
-    def _embed(self, x: Inputs) -> Float[Tensor, "n d"]:
+        Raises:
+            TaskError: `shift`, and inputs that are no images.
+        """
         if not self.shift:
             return self.net(x)  # type: ignore[no-any-return]
         if not (isinstance(x, Tensor) and x.ndim == 4):
@@ -137,32 +138,16 @@ class ProtoNet(Learner):
         views = [self.net(wide[:, :, i : i + height, j : j + width]) for i, j in corners]
         return torch.stack(views).mean(0)
 
-    def _summarise(self, z: Tensor, support: Examples) -> State:
-        sums, counts = class_sums(z, support.y, support.mask)
-        return {"sums": sums, "counts": counts}
 
-    def _compare(self, state: State, z: Tensor) -> Tensor:
-        means = state["sums"] / state["counts"].clamp(min=1)[:, None]
-        temperature = self.log_temperature.exp()
-        if self.distance == "euclidean":
-            logits = -squared_distances(z, means) / temperature
-        else:
-            logits = cosine_similarities(z, means) * temperature
-        return forbid_absent(logits, state["counts"])
-
-
-def _together(task: Task) -> Examples:
-    """Support and query as one, padding zeroed."""
-    return zero_padding(tree_map(lambda s, q: torch.cat([s, q]), *task))
-
-
-def _roles(both: Examples, shots: Float[Tensor, " way"], turn: int) -> tuple[Examples, Examples]:
+def _roles(
+    labels: Float[Tensor, "n way"], shots: Float[Tensor, " way"], turn: int
+) -> tuple[Examples, Examples]:
     """The same rows as support and query: at turn t, a class's t-th `shots` examples support it."""
-    labels = both.y * both.mask[:, None]
     # How many of its class stand before each row; unlabelled rows and padding are in no class.
     rank = ((labels.cumsum(0) - labels) * labels).sum(1)
     shot = labels @ shots
     # A class too small for a whole support in this turn has no queries in it either.
     whole = labels @ (labels.sum(0) >= (turn + 1) * shots).to(labels.dtype)
     chosen = whole * (rank >= turn * shot) * (rank < (turn + 1) * shot)
-    return both._replace(mask=chosen), both._replace(mask=whole - chosen)
+    # Only y and mask are looked at from here on.
+    return Examples(labels, labels, chosen), Examples(labels, labels, whole - chosen)

@@ -1,5 +1,6 @@
 """The four-block convolutional net of the few-shot literature."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -28,7 +29,8 @@ class Conv4(nn.Module):
             Not the papers' function, as the statistics are those of the maxima.
 
     Attributes:
-        features: width of the output.
+        maps: channels, height and width of the output before it is flattened.
+        features: width of the output, the product of these.
 
     Raises:
         TaskError: an image too small to be halved so often, or an unknown option.
@@ -86,7 +88,8 @@ class Conv4(nn.Module):
                 if isinstance(convolution, nn.Conv2d):
                     weight = convolution.weight.detach().to(memory_format=torch.channels_last)
                     convolution.weight = nn.Parameter(weight)
-        self.features = widths[-1] * side * side
+        self.maps = (widths[-1], side, side)
+        self.features = math.prod(self.maps)
 
     def forward(self, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n features"]:
         """Embed images [n, channels, size, size].

@@ -104,6 +104,11 @@ class BatchNorm(nn.Module):
 def _moments(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel over the real rows."""
     dims = (0, *range(2, x.ndim))
+    if _real_values(x, mask) < 2:
+        raise TaskError(
+            "a batch norm takes statistics of two values a channel or more, got one example of one "
+            'value: one more example is wanted, or a net with norm="group" or "none"'
+        )
     if mask is None:
         variance, mean = torch.var_mean(x, dims, correction=0)
         return mean, variance
@@ -112,6 +117,13 @@ def _moments(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     mean = (x * weight).sum(dims) / count
     centred = (x - mean.view(1, -1, *(1,) * (x.ndim - 2))) * weight
     return mean, (centred * centred).sum(dims) / count
+
+
+def _real_values(x: Tensor, mask: Tensor | None) -> int:
+    """Values a channel; padding counts where asking whether it is padding does not slow us down."""
+    if mask is None or mask.device.type != "cpu" or torch._C._functorch.is_batchedtensor(mask):
+        return x[:, 0].numel()
+    return int(mask.sum()) * x[0, 0].numel()
 
 
 def _fused_is_right(x: Tensor, mask: Tensor | None) -> bool:

@@ -1,0 +1,63 @@
+"""The last layer that gradient learners adapt."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from quickstudy.errors import TaskError
+
+
+class Head(nn.Linear):
+    """Where the last, affine layer starts: rows of its own, or one row that all ways share.
+
+    The shared row is way-free (Ye & Chao 2022, How to train your MAML, section 5): one model serves
+    any number of ways, and the order of the classes does not matter.
+
+    Args:
+        features: d, the width of what comes in.
+        outputs: how many rows: classes in a fixed order, or real targets. None for one shared row.
+        targets: "classes" or "values".
+
+    Raises:
+        TaskError: an argument is out of range, or real targets without `outputs`.
+
+    Examples:
+        >>> Head(8).start(way=5)["head.weight"].shape
+        torch.Size([5, 8])
+    """
+
+    def __init__(
+        self,
+        features: int,
+        outputs: int | None = None,
+        targets: Literal["classes", "values"] = "classes",
+    ) -> None:
+        if targets not in ("classes", "values"):
+            raise TaskError(f"targets must be classes or values, got {targets!r}")
+        if outputs is None and targets == "values":
+            raise TaskError("real targets need a head of their own: say how many outputs, got None")
+        if outputs is not None and outputs < 1:
+            raise TaskError(f"a head has one output or more, got {outputs}")
+        super().__init__(features, 1 if outputs is None else outputs)
+        self.outputs = outputs
+        self.targets = targets
+
+    def start(self, way: int) -> dict[str, Tensor]:
+        """The parameters for a task: "head.weight" [way, d] and "head.bias" [way].
+
+        Raises:
+            TaskError: a head with rows of its own, for another number of targets.
+        """
+        if self.outputs is None:
+            return {
+                "head.weight": self.weight.expand(way, -1),
+                "head.bias": self.bias.expand(way),
+            }
+        if way != self.outputs:
+            hint = (
+                "; a way-free head (outputs=None) takes any number of classes"
+                if self.targets == "classes"
+                else ""
+            )
+            raise TaskError(f"this head has {self.outputs} outputs, got a task with {way}{hint}")
+        return {"head.weight": self.weight, "head.bias": self.bias}

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from torch import nn
+
+from quickstudy.core import Examples, examples, fit
+from quickstudy.core.functional import ABSENT
+from quickstudy.data import Blobs
+from quickstudy.errors import TaskError
+from quickstudy.learners import R2D2
+from quickstudy.nets import MLP
+
+
+@pytest.mark.parametrize(("n", "d"), [(4, 7), (12, 3)])
+def test_values_are_fitted_as_by_scikit_learn(n, d):
+    torch.manual_seed(0)
+    z, y, x = (torch.randn(*shape).double() for shape in ((n, d), (n, 2), (5, d)))
+    learner = R2D2(nn.Identity(), penalty=0.7, targets="values").double()
+    state = learner.adapt(Examples(z, y + 3, torch.ones(n).double()))
+    wanted = Ridge(alpha=learner.log_penalty.exp().item()).fit(z.numpy(), y.numpy() + 3)
+    ours = learner.predict(state, x).detach().numpy()
+    np.testing.assert_allclose(ours, wanted.predict(x.numpy()), rtol=1e-9)
+
+
+def test_class_scores_are_the_scaled_regression_on_one_hot_labels():
+    learner = R2D2(nn.Identity(), penalty=1.0, scale=4.0)
+    with torch.no_grad():
+        learner.shift.fill_(0.5)
+    # An unlabelled row and a way without support: neither changes what the others get.
+    support = examples(
+        torch.tensor([[3.0, 0, 0], [0, 1, 0], [9, 9, 9]]), torch.tensor([0, 1, -1]), way=3
+    )
+    logits = learner.predict(learner.adapt(support), torch.tensor([[1.0, 1, 0]]))
+    # weights 3 / (9 + 1) of the first number and 1 / (1 + 1) of the second
+    torch.testing.assert_close(logits[0, :2], torch.tensor([4 * 0.3 + 0.5, 4 * 0.5 + 0.5]))
+    assert logits[0, 2] == ABSENT
+
+
+def test_penalty_and_scale_are_learned():
+    torch.manual_seed(0)
+    learner = R2D2(MLP(2, [8], 4), penalty=2.0, scale=3.0)
+    for _ in fit(learner, Blobs(way=3, shot=2), steps=5):
+        pass
+    assert learner.log_penalty.exp().item() != pytest.approx(2.0, abs=1e-4)
+    assert learner.slope.item() != pytest.approx(3.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_penalty_that_vanishes_among_equal_examples_is_one_clear_error(batched):
+    learner = R2D2(nn.Identity())
+    with torch.no_grad():
+        learner.log_penalty.fill_(-200.0)  # 0 in float32
+    support = examples(torch.ones(3, 8), torch.tensor([0, 1, 1]), way=2)
+    adapt = learner.adapt
+    if batched:
+        support = Examples(*(t.expand(2, *t.shape) for t in support))
+        adapt = torch.func.vmap(adapt)
+    with pytest.raises(TaskError, match=r"ridge regression is singular.*wanted a larger one"):
+        adapt(support)
+
+
+def test_equal_examples_are_no_trouble_where_there_is_a_penalty():
+    learner = R2D2(nn.Identity(), targets="values")
+    half = Examples(torch.ones(4, 3), torch.tensor([[1.0], [2], [3], [6]]), torch.ones(4))
+    # Features without variance tell nothing: the mean is left.
+    answer = learner.predict(learner.adapt(half), torch.ones(2, 3))
+    torch.testing.assert_close(answer, torch.full((2, 1), 3.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"penalty": 0.0}, "ridge penalty must be positive, got 0.0"),
+        ({"penalty": float("nan")}, "ridge penalty must be positive, got nan"),
+        ({"scale": -1.0}, "scale of the logits must be positive, got -1.0"),
+        ({"targets": "both"}, "classes or values, got 'both'"),
+    ],
+)
+def test_impossible_arguments_are_refused(arguments, message):
+    with pytest.raises(TaskError, match=message):
+        R2D2(MLP(5), **arguments)
