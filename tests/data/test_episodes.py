@@ -1,4 +1,5 @@
-from itertools import permutations
+import hashlib
+from itertools import permutations, product
 
 import pytest
 import torch
@@ -80,6 +81,50 @@ def test_seeds_draw_the_same_tasks_and_other_seeds_others():
     assert not torch.equal(first, other)
 
 
+def noisy(images, generator):
+    return images.float() + torch.rand(images.shape, generator=generator)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "digest"),
+    [
+        ({}, "7095d176af51c767"),
+        ({"way": 3, "shot": 5, "queries": 2}, "27a122d8b2f02d9c"),
+        ({"way": 8}, "5f7fd4d1675a38a9"),
+        ({"way": (2, 6), "shot": (1, 4), "queries": 3}, "4137a5ae4d2f9b09"),
+        ({"queries": 4, "rotations": True}, "5e0080959b5ba4ff"),
+        ({"shot": 8, "queries": 20, "replacement": True}, "3a079e2d8405ac60"),
+        ({"way": (2, 5), "shot": (1, 3), "replacement": True}, "20225cd28091cb75"),
+        ({"queries": 2, "transform": noisy}, "cd9a02c318c16f0b"),
+        (
+            {"way": (2, 5), "shot": (1, 3), "queries": 4, "rotations": True, "transform": noisy},
+            "6e0dab653b8da417",
+        ),
+    ],
+)
+def test_a_seed_means_these_tasks_for_ever(arguments, digest):
+    """Stored runs and published figures depend on it: a faster sampler draws the same bytes."""
+    labels = torch.arange(9).repeat_interleave(torch.arange(16, 25))
+    images = (torch.arange(len(labels) * 16) * 37 % 256).to(torch.uint8).view(-1, 1, 4, 4)
+    source = Episodes(Pool.from_labels(images, labels), **arguments)
+    generator, seen = seeded(7), hashlib.sha256()
+    for count in (20, 1, 9):
+        for half in source.sample(count, generator):
+            for part in half:
+                seen.update(part.numpy().tobytes())
+    assert seen.hexdigest()[:16] == digest
+
+
+def test_what_is_sampled_may_be_written_to():
+    for count, shot in ((1, 1), (3, 1), (3, 2)):
+        task = Episodes(numbered([9] * 8), shot=shot, queries=1).sample(count, seeded())
+        for half in task:
+            for part in half:
+                assert part.is_contiguous()
+                part[0, 0] = -1.0
+                assert (part == -1).sum() == part[0, 0].numel()  # no two share memory
+
+
 def test_shapes_are_those_of_the_largest_task():
     source = Episodes(numbered([9] * 8), way=(2, 6), shot=(1, 3), queries=4)
     batch = source.sample(5, seeded())
@@ -119,6 +164,21 @@ def test_subsets_are_all_equally_likely():
         code = choice[0] * 16 + choice[1] * 4 + choice[2]
         assert abs(int(codes[code]) - 1_000) < 5 * (24_000 / 24 * 23 / 24) ** 0.5
     assert int((codes > 0).sum()) == 24
+
+
+@pytest.mark.parametrize(("k", "size"), [(k, k + more) for k in (1, 2, 4, 5) for more in (0, 1, 3)])
+def test_subsets_are_floyds(k, size):
+    """Every possible course of the algorithm, against its own words, taken step by step."""
+    tops = range(size - k, size)
+    courses = list(product(*(range(top + 1) for top in tops)))
+    numbers = (torch.tensor(courses).double() + 0.5) / torch.tensor([top + 1 for top in tops])
+    keys = torch.arange(k).expand(len(courses), k) / k  # no shuffle
+    drawn = subsets(torch.full((len(courses),), size), torch.stack([numbers, keys], dim=1))
+    for course, found in zip(courses, drawn.tolist(), strict=True):
+        held = []
+        for choice, top in zip(course, tops, strict=True):
+            held.append(top if choice in held else choice)
+        assert found == held
 
 
 def test_subsets_of_extreme_numbers():

@@ -1,19 +1,15 @@
 import io
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from quickstudy.data.cache import VARIABLE, write_arrays
 from quickstudy.data.images import (
-    OMNIGLOT_FILE,
     folder_classes,
     folder_preprocessing,
     folder_splits,
     image_folder,
-    omniglot,
     read_images,
 )
 from quickstudy.data.preprocessing import Preprocessing
@@ -250,94 +246,3 @@ def test_two_classes_cannot_be_split(folder):
     (folder / "ant").rmdir()
     with pytest.raises(DataError, match="needs 3 classes, got 2"):
         folder_splits(folder)
-
-
-def test_omniglot_is_omniglot(need):
-    need.data(OMNIGLOT_FILE)
-    splits = omniglot()
-    assert [part.classes for part in splits] == [1028, 172, 423]
-    for part in splits:
-        assert part.images.dtype == torch.uint8
-        assert part.images.shape == (20 * part.classes, 1, 28, 28)
-        assert set(part.counts.tolist()) == {20}
-        assert float(part.images.float().mean()) < 64  # ink is bright, paper dark
-        assert int(part.images.max()) == 255
-    assert set(splits.validation.groups) == {
-        "Armenian",
-        "Bengali",
-        "Early_Aramaic",
-        "Hebrew",
-        "Mkhedruli_(Georgian)",
-    }
-    test = set(splits.test.groups)
-    assert {"Tibetan", "Tengwar", "Malayalam", "Kannada", "Mongolian", "ULOG"} <= test
-    assert len(test) == 13
-    assert test & set(splits.train.groups) == {"Gurmukhi"}
-    assert splits.test.groups.count("Gurmukhi") == 4
-    assert len({name for part in splits for name in part.names}) == 1623
-
-
-def test_omniglot_holds_the_rows_of_the_file(need):
-    with np.load(need.data(OMNIGLOT_FILE), allow_pickle=False) as archive:
-        images, names = archive["images"], archive["class_name"].tolist()
-    splits = omniglot()
-    for part in splits:
-        for label in (0, part.classes // 2, part.classes - 1):
-            rows = part.images[part.offsets[label] : part.offsets[label + 1], 0].numpy()
-            assert np.array_equal(rows, images[names.index(part.names[label])])
-
-
-def test_without_omniglot_the_error_says_how_to_get_it(tmp_path, monkeypatch):
-    with pytest.raises(DataError) as error:
-        omniglot(tmp_path)
-    said = str(error.value)
-    for words in (OMNIGLOT_FILE, str(tmp_path), VARIABLE, "[1623, 20, 28, 28]", "split_vinyals"):
-        assert words in said
-    assert "\n" not in said
-
-
-@pytest.fixture(scope="module")
-def fake_omniglot():
-    """Arrays of the right layout, all empty pictures."""
-    return {
-        "images": np.zeros((1623, 20, 28, 28), np.uint8),
-        "class_name": np.array([f"a/{i}" for i in range(1623)]),
-        "alphabet": np.array(["a", "b"]),
-        "alphabet_index": (np.arange(1623) % 2).astype(np.uint8),
-        "split_vinyals": np.repeat([0, 1, 2], [1028, 172, 423]).astype(np.uint8),
-    }
-
-
-def test_any_file_of_omniglots_layout_is_read(tmp_path, fake_omniglot):
-    write_arrays(tmp_path / OMNIGLOT_FILE, fake_omniglot)
-    splits = omniglot(tmp_path)
-    assert [part.classes for part in splits] == [1028, 172, 423]
-    assert splits.train.groups[:3] == ("a", "b", "a")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda a: a.pop("alphabet"), "lacks alphabet"),
-        (lambda a: a.update(images=a["images"][:, :19]), "got uint8 [1623, 19, 28, 28]"),
-        (lambda a: a.update(images=a["images"].astype(float)[:9]), "got float64 [9, 20, 28, 28]"),
-        (lambda a: a.update(class_name=a["class_name"][:9]), "9 of class_name"),
-        (lambda a: a.update(images=a["images"][:964]), "must hold 1623 classes, got 964 of images"),
-        (lambda a: a.update(alphabet=a["alphabet"][:1]), "alphabet_index"),
-        (lambda a: a.update(split_vinyals=a["split_vinyals"] * 0), "split_vinyals"),
-        (lambda a: a.update(class_name=a["class_name"][[0] * 1623]), "more than once"),
-    ],
-)
-def test_another_layout_is_refused(tmp_path, fake_omniglot, change, message):
-    arrays = dict(fake_omniglot)
-    change(arrays)
-    write_arrays(tmp_path / OMNIGLOT_FILE, arrays)
-    with pytest.raises(DataError) as error:
-        omniglot(tmp_path)
-    assert message in str(error.value)
-
-
-def test_a_broken_omniglot_is_named(tmp_path):
-    (tmp_path / OMNIGLOT_FILE).write_bytes(b"PK\3\4 and no more")
-    with pytest.raises(DataError, match=f"{OMNIGLOT_FILE} is no whole npz file"):
-        omniglot(tmp_path)

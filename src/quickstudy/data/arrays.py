@@ -41,8 +41,8 @@ def from_arrays(
         ...
         quickstudy.errors.DataError: x must be finite, got NaN or infinity in 1 of 2 rows (row 1)
     """
-    values = _numbers(x)
-    found, index = _classes(labels)
+    values = numbers("x", x)
+    found, index = distinct("labels", labels)
     if len(index) != len(values):
         raise DataError(
             f"x and labels must agree in number, got {len(values)} rows and {len(index)} labels"
@@ -60,13 +60,28 @@ def from_arrays(
     return Pool.from_labels(values, number, list(names), groups)
 
 
-def _numbers(x: ArrayLike | Tensor) -> Tensor:
-    """Finite numbers as uint8 or float32 [n, ...]."""
-    array = _array("x", x)
+def numbers(name: str, value: ArrayLike | Tensor) -> Tensor:
+    """Anything array-like as a tensor of finite numbers, uint8 or float32, [n, ...].
+
+    Args:
+        name: what the value is called, for the message.
+        value: numpy arrays, tensors, lists of either, columns of a frame.
+
+    Raises:
+        DataError: it is ragged, empty, not numeric or not finite.
+
+    Examples:
+        >>> numbers("x", [[1, 2], [3, 4]])
+        tensor([[1., 2.],
+                [3., 4.]])
+    """
+    array = array_of(name, value)
     if array.ndim < 1 or not array.size:
-        raise DataError(f"x must hold at least one row of numbers, got shape {list(array.shape)}")
+        raise DataError(
+            f"{name} must hold at least one row of numbers, got shape {list(array.shape)}"
+        )
     if array.dtype.kind not in "biuf":
-        raise DataError(f"x must be numbers, got {_said(array)}")
+        raise DataError(f"{name} must be numbers, got {said(array)}")
     if array.dtype == np.uint8:
         return torch.from_numpy(array.copy())
     with np.errstate(over="ignore"):  # what overflows float32 is reported as infinite below
@@ -74,17 +89,31 @@ def _numbers(x: ArrayLike | Tensor) -> Tensor:
     broken = torch.nonzero(~values.isfinite().reshape(len(values), -1).all(1)).flatten()
     if len(broken):
         raise DataError(
-            f"x must be finite, got NaN or infinity in {len(broken)} of {len(values)} rows "
+            f"{name} must be finite, got NaN or infinity in {len(broken)} of {len(values)} rows "
             f"(row {int(broken[0])})"
         )
     return values
 
 
-def _classes(labels: ArrayLike | Tensor) -> tuple[list[str] | list[int], NDArray[np.int64]]:
-    """The distinct labels, sorted, and the place of each row's label among them."""
-    array = _array("labels", labels)
+def distinct(
+    name: str, labels: ArrayLike | Tensor
+) -> tuple[list[str] | list[int], NDArray[np.int64]]:
+    """The distinct labels, sorted, and the place of each row's label among them.
+
+    Args:
+        name: what the labels are called, for the message.
+        labels: [n] strings or integers.
+
+    Raises:
+        DataError: not one-dimensional, or neither strings nor integers.
+
+    Examples:
+        >>> distinct("y", ["b", "a", "b"])
+        (['a', 'b'], array([1, 0, 1]))
+    """
+    array = array_of(name, labels)
     if array.ndim != 1:
-        raise DataError(f"labels must be [n], one a row, got shape {list(array.shape)}")
+        raise DataError(f"{name} must be [n], one a row, got shape {list(array.shape)}")
     # numpy's strings lose trailing zero characters, Python's do not.
     rows = list(labels) if isinstance(labels, Sequence) else array.tolist()
     if rows and all(isinstance(label, str) for label in rows):
@@ -92,21 +121,29 @@ def _classes(labels: ArrayLike | Tensor) -> tuple[list[str] | list[int], NDArray
         place = {label: i for i, label in enumerate(kinds)}
         return kinds, np.array([place[label] for label in rows])
     if array.dtype.kind not in "iu":
-        raise DataError(f"labels must be strings or integers, got {_said(array)}")
+        raise DataError(f"{name} must be strings or integers, got {said(array)}")
     found, index = np.unique(array, return_inverse=True)
     return found.tolist(), index
 
 
-def _array(name: str, value: ArrayLike | Tensor) -> NDArray[np.generic]:
-    """Anything array-like as an array; numpy's own words say nothing of what was wanted."""
+def array_of(name: str, value: ArrayLike | Tensor) -> NDArray[np.generic]:
+    """Anything array-like as an array; numpy's own words say nothing of what was wanted.
+
+    Raises:
+        DataError: rows of different shapes, or labels of several kinds.
+
+    Examples:
+        >>> array_of("x", [torch.zeros(2), torch.ones(2)]).shape
+        (2, 2)
+    """
     if isinstance(value, Tensor):
         return _from_tensor(value)
     rows: object = value
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         kinds = {type(item) for item in value}
         if str in kinds and len(kinds) > 1:  # numpy would turn [1, "1"] into two equal strings
-            said = " and ".join(sorted(kind.__name__ for kind in kinds))
-            raise DataError(f"{name} must be of one kind, got {said}")
+            both = " and ".join(sorted(kind.__name__ for kind in kinds))
+            raise DataError(f"{name} must be of one kind, got {both}")
         rows = [_from_tensor(item) if isinstance(item, Tensor) else item for item in value]
     try:
         return np.asarray(rows)
@@ -121,6 +158,12 @@ def _from_tensor(value: Tensor) -> NDArray[np.generic]:
     return np.asarray(value.float() if value.dtype == torch.bfloat16 else value)
 
 
-def _said(array: NDArray[np.generic]) -> str:
+def said(array: NDArray[np.generic]) -> str:
+    """What an array holds, for a message.
+
+    Examples:
+        >>> said(np.array(["a"]))
+        'strings'
+    """
     kinds = {"U": "strings", "S": "bytes", "O": "Python objects", "c": "complex numbers"}
     return kinds.get(array.dtype.kind, str(array.dtype))

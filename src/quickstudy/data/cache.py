@@ -61,17 +61,32 @@ def cache_folder(cache: Path | str | None = None) -> Path:
     Raises:
         DataError: the named folder is a file.
     """
-    folders = cache_folders(cache)
-    for folder in folders:
-        if _writable(folder):
-            return folder
+    folder = writable_folder(cache)
+    if folder is not None:
+        return folder
     temporary = _temporary_folder()
     _logger.warning(
         "no data cache can be written (%s): using %s, which may not outlive this machine's uptime",
-        ", ".join(map(str, folders)),
+        ", ".join(map(str, cache_folders(cache))),
         temporary,
     )
     return temporary
+
+
+def writable_folder(cache: Path | str | None = None) -> Path | None:
+    """The first of `cache_folders` that can be written, made if need be; None where none can.
+
+    Raises:
+        DataError: the named folder is a file.
+
+    Examples:
+        >>> writable_folder("/dev/null/cache") is None
+        True
+    """
+    for folder in cache_folders(cache):
+        if _writable(folder):
+            return folder
+    return None
 
 
 def find(name: str, cache: Path | str | None = None) -> Path | None:

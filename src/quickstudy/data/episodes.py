@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Float64, Int, Shaped
 from torch import Tensor
 
-from quickstudy.core.tasks import Examples, Task, one_hot
+from quickstudy.core.tasks import Examples, Task
 from quickstudy.data.pools import Pool
 from quickstudy.errors import DataError
 
@@ -141,13 +141,13 @@ class Episodes:
         sizes = torch.full((count,), self.pool.classes, device=device)
         chosen = subsets(sizes, classes.reshape(count, 2, way))
         offsets = self.pool.offsets.to(device)
-        held = self.pool.counts.to(device)[chosen]
+        first, end = offsets.take(chosen), offsets.take(chosen + 1)
         rows = rows.reshape(count, way, 2, images)
         if self.replacement:
-            picked = (rows[:, :, 0] * held[..., None]).long()
+            picked = (rows[:, :, 0] * (end - first)[..., None]).long()
         else:
-            picked = subsets(held, rows)
-        picked = picked + offsets[chosen][..., None]
+            picked = subsets(end - first, rows)
+        picked += first[..., None]
         support, query = torch.split(picked, [self.shot[1], self.queries], dim=2)
         return Draw(
             chosen,
@@ -197,15 +197,14 @@ class Episodes:
         """One half of the tasks from its rows [count * way * each, ...], padding masked out."""
         count, way = draw.classes.shape
         x = x.reshape(count, way * each, *x.shape[1:])
-        labels = torch.arange(way).repeat_interleave(each)  # on the CPU: no wait for a GPU
-        y = one_hot(labels, way).to(x.device).expand(count, -1, -1).clone()
+        y = torch.eye(way, device=x.device).repeat(count, 1, each).view(count, way * each, way)
         mask = torch.ones(count, way * each, device=x.device)
         if self.way[0] == self.way[1] and (real is None or self.shot[0] == self.shot[1]):
             return Examples(x, y, mask)
-        mask *= labels.to(x.device) < draw.ways.to(x.device)[:, None]
+        place = torch.arange(way * each, device=x.device)
+        mask *= place // each < draw.ways.to(x.device)[:, None]
         if real is not None:
-            place = torch.arange(each, device=x.device).repeat(way)
-            mask *= place < real.to(x.device)[:, None]
+            mask *= place % each < real.to(x.device)[:, None]
         padding = mask == 0
         x = x.masked_fill(padding.reshape(*mask.shape, *[1] * (x.ndim - 2)), 0)
         y = y.masked_fill(padding[..., None], 0)
@@ -231,13 +230,20 @@ def subsets(
                 [0, 1, 2]])
     """
     choice, keys = numbers.unbind(-2)
-    k = choice.shape[-1]
-    top = sizes[..., None] - k + torch.arange(k, device=sizes.device)  # the largest at each step
+    step = torch.arange(choice.shape[-1], device=sizes.device)
+    below = sizes[..., None] - len(step)
+    top = below + step  # the largest at each step
     drawn = (choice * (top + 1)).long()
-    for i in range(1, k):
-        met = (drawn[..., :i] == drawn[..., i : i + 1]).any(-1)
-        drawn[..., i] = torch.where(met, top[..., i], drawn[..., i])
-    return drawn.gather(-1, keys.argsort(-1))
+    # Floyd goes through the steps and takes the top where the number is in the set already: where
+    # it was drawn before, or is the top of an earlier step that took it. All steps at once: see
+    # which were drawn before, and follow the others to the earlier step, and from there on.
+    ordered, place = torch.sort(drawn, stable=True)
+    before = torch.zeros_like(drawn, dtype=torch.bool)
+    before.scatter_(-1, place[..., 1:], ordered[..., 1:] == ordered[..., :-1])
+    earlier = torch.where(before | (drawn < below), step, drawn - below)
+    for _ in range((len(step) - 1).bit_length()):
+        earlier = earlier.gather(-1, earlier)  # twice as far each time
+    return torch.where(before.gather(-1, earlier), top, drawn).gather(-1, keys.argsort(-1))
 
 
 def quarter_turns(
@@ -267,4 +273,6 @@ def _range(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
 
 def _within(ends: tuple[int, int], numbers: Float64[Tensor, " n"]) -> Int[Tensor, " n"]:
     """Whole numbers of the range, both ends included, from numbers in [0, 1)."""
+    if ends[0] == ends[1]:
+        return torch.full(numbers.shape, ends[0], device=numbers.device)
     return ends[0] + (numbers * (ends[1] - ends[0] + 1)).long()

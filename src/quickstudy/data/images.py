@@ -1,4 +1,4 @@
-"""Omniglot, and folders of images."""
+"""Folders of images."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +11,6 @@ from jaxtyping import UInt8
 from pydantic import ValidationError
 from torch import Tensor
 
-from quickstudy.data.cache import VARIABLE, cache_folders, find, read_arrays
 from quickstudy.data.pools import Pool, Splits, split_classes
 from quickstudy.data.preprocessing import (
     Preprocessing,
@@ -23,7 +22,6 @@ from quickstudy.data.preprocessing import (
 )
 from quickstudy.errors import DataError
 
-OMNIGLOT_FILE = "omniglot_28.npz"
 LITTER = {"thumbs.db", "desktop.ini"}
 """What Windows leaves in folders of pictures without being asked."""
 SMALLEST_SIZE, LARGEST_SIZE = 16, 84
@@ -32,62 +30,6 @@ PARTS = {name: name for name in Splits._fields} | {"val": "validation", "valid":
 """Folder names that stand for a part of the classes, not for a class."""
 SAID = 5
 """Broken files that an error names before it counts."""
-
-
-def omniglot(cache: Path | str | None = None) -> Splits:
-    """Omniglot (Lake et al. 2015): 1,623 handwritten characters, 20 drawings of each.
-
-    Split as by Vinyals et al. (2016), in the form that the field uses: 1,028 characters of
-    meta-train, 172 of meta-validation, 423 of meta-test. Four characters of Gurmukhi are in
-    meta-test, the others in meta-train; all other alphabets are whole.
-
-    Args:
-        cache: the folder that holds `omniglot_28.npz`; see `cache_folders`.
-
-    Returns:
-        Pools of uint8 [n, 1, 28, 28], ink 255 on 0; groups are the alphabets.
-
-    Raises:
-        DataError: the file is not there, or is not what it should be.
-    """
-    path = find(OMNIGLOT_FILE, cache)
-    if path is None:
-        raise DataError(
-            f"Omniglot is not in the data cache ({', '.join(map(str, cache_folders(cache)))}): put "
-            f"{OMNIGLOT_FILE} (images uint8 [1623, 20, 28, 28] with ink 255, class_name, alphabet, "
-            f"alphabet_index, split_vinyals 0 train, 1 validation, 2 test) into the folder that "
-            f"${VARIABLE} names; downloading it comes in a later release"
-        )
-    arrays = read_arrays(path)
-    missing = {"images", "class_name", "alphabet", "alphabet_index", "split_vinyals"} - set(arrays)
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(sorted(missing))}")
-    images, names, split = arrays["images"], arrays["class_name"], arrays["split_vinyals"]
-    if images.dtype != np.uint8 or images.shape[1:] != (20, 28, 28):
-        raise DataError(
-            f"images in {path} must be uint8 [1623, 20, 28, 28], "
-            f"got {images.dtype} {list(images.shape)}"
-        )
-    index = arrays["alphabet_index"]
-    if not len(images) == len(names) == len(split) == len(index) == 1623:
-        raise DataError(
-            f"{path} must hold 1623 classes, got {len(images)} of images, {len(names)} of "
-            f"class_name, {len(index)} of alphabet_index, {len(split)} of split_vinyals"
-        )
-    sizes = np.bincount(split.astype(np.int64), minlength=3).tolist()
-    if sizes != [1028, 172, 423]:
-        raise DataError(f"split_vinyals in {path} must give 1028, 172, 423 classes, got {sizes}")
-    if index.max() >= len(arrays["alphabet"]):
-        raise DataError(
-            f"alphabet_index in {path} must be below {len(arrays['alphabet'])}, got {index.max()}"
-        )
-    pool = Pool(
-        torch.from_numpy(images.reshape(-1, 1, 28, 28)),
-        torch.arange(0, 20 * 1623 + 1, 20),
-        tuple(str(name) for name in names),
-        tuple(str(arrays["alphabet"][i]) for i in index),
-    )
-    return Splits.disjoint(*(pool.select(torch.from_numpy(split == part)) for part in range(3)))
 
 
 def image_folder(

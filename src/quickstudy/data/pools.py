@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
+from quickstudy.data.leakage import listed, shared_among
 from quickstudy.errors import DataError
 
 
@@ -216,10 +217,14 @@ class Splits(NamedTuple):
 
     @classmethod
     def disjoint(cls, train: Pool, validation: Pool, test: Pool) -> "Splits":
-        """Three pools, refused where two of them share a class name or their images differ in kind.
+        """Three pools, refused where two of them share classes or pictures, or differ in kind.
+
+        Rows of features (one dimension) may be equal by chance and are not compared; see
+        `leakage.check_leakage`.
 
         Raises:
-            DataError: a class stands in two of them, or images differ in shape or type.
+            DataError: a class or an identical picture stands in two of them, or images differ in
+                shape or type.
 
         Examples:
             >>> one = Pool.from_labels(torch.rand(1, 3), torch.tensor([0]), ["ant"])
@@ -237,7 +242,19 @@ class Splits(NamedTuple):
                 raise DataError(
                     f"{first} and {second} must share no class, got {_few(shared)} in both"
                 )
+        parts._refuse_shared_pictures()
         return parts
+
+    def _refuse_shared_pictures(self) -> None:
+        if self.train.images.ndim < 3:
+            return
+        said = [
+            f"{self._fields[i]} and {self._fields[j]} must share no image, got {listed(shared)}"
+            for i, j, shared in shared_among(self)
+            if shared
+        ]
+        if said:
+            raise DataError("; ".join(said))
 
 
 def split_classes(

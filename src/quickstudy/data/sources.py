@@ -1,11 +1,29 @@
-"""The collections that this library knows by name, and which of them are on this machine."""
+"""The collections that this library knows by name: which are on this machine, how to get others.
 
+A collection that is published as files is one entry in `LISTINGS`: where these lie, and what
+converts them.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from quickstudy.data.cache import find
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstudy.artefacts.atomic import exclusive
+from quickstudy.data.cache import VARIABLE, cache_folders, find, writable_folder, write_arrays
+from quickstudy.data.download import Patience, Remote, fetch, verify
+from quickstudy.data.fashion import FASHION_FILE, FASHION_REMOTES, convert_fashion
 from quickstudy.data.glyphs import FILE as GLYPHS_FILE
-from quickstudy.data.images import OMNIGLOT_FILE
+from quickstudy.data.omniglot import OMNIGLOT_FILE, OMNIGLOT_REMOTES, convert_omniglot
+from quickstudy.errors import DataError
+
+Arrays = Mapping[str, NDArray[np.generic]]
+DOWNLOADS = "downloads"
+"""Folder in the cache that holds published files until they are converted."""
 
 
 class Listing(NamedTuple):
@@ -17,6 +35,8 @@ class Listing(NamedTuple):
         origin: where it comes from.
         licence: that it comes under.
         file: its name in the data cache.
+        remotes: the files that it is published as; none where it is made here.
+        convert: makes the arrays of `file` from these, which it finds by name.
         path: where it lies; None where it is not on this machine.
         size: of the file in bytes; 0 where there is none.
     """
@@ -26,8 +46,15 @@ class Listing(NamedTuple):
     origin: str
     licence: str
     file: str
+    remotes: tuple[Remote, ...] = ()
+    convert: Callable[[Mapping[str, Path]], Arrays] | None = None
     path: Path | None = None
     size: int = 0
+
+    @property
+    def download(self) -> int:
+        """Bytes that are to be fetched where it is not here; 0 where it is made here."""
+        return sum(remote.size for remote in self.remotes)
 
 
 LISTINGS = (
@@ -44,6 +71,17 @@ LISTINGS = (
         "Lake, Salakhutdinov and Tenenbaum 2015, github.com/brendenlake/omniglot",
         "MIT",
         OMNIGLOT_FILE,
+        OMNIGLOT_REMOTES,
+        convert_omniglot,
+    ),
+    Listing(
+        "fashion",
+        "Fashion-MNIST's test set, 10 kinds of clothing, 1,000 photos of each, 28x28; to judge on",
+        "Xiao, Rasul and Vollgraf 2017, github.com/zalandoresearch/fashion-mnist",
+        "MIT",
+        FASHION_FILE,
+        FASHION_REMOTES,
+        convert_fashion,
     ),
 )
 
@@ -59,7 +97,7 @@ def list_sources(cache: Path | str | None = None) -> list[Listing]:
 
     Examples:
         >>> [(listing.name, listing.path) for listing in list_sources("no/such/folder")]
-        [('glyphs', None), ('omniglot', None)]
+        [('glyphs', None), ('omniglot', None), ('fashion', None)]
     """
     found = []
     for listing in LISTINGS:
@@ -67,3 +105,109 @@ def list_sources(cache: Path | str | None = None) -> list[Listing]:
         size = path.stat().st_size if path else 0
         found.append(listing._replace(path=path, size=size))
     return found
+
+
+def obtain(
+    name: str,
+    cache: Path | str | None = None,
+    *,
+    mirror: str | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    patience: Patience | None = None,
+) -> Path:
+    """The file of a published collection; fetched, checked and converted where it is not here.
+
+    Args:
+        name: of a collection that is published, "omniglot" say.
+        cache: where it is looked for and put; see `cache_folders`.
+        mirror: where the published files are taken from instead of their publisher: a folder that
+            holds them, or an address that their names are appended to. They must be the same files.
+        progress: told a file's name, and how many bytes of how many of it are here.
+        patience: how often and how long a server is tried; see `fetch`.
+
+    Returns:
+        The path of the file in the data cache.
+
+    Raises:
+        DataError: there is no such collection, or it is not published; no cache can be written;
+            a file cannot be fetched or is not the wanted one. The cache is as it was, but for what
+            the next time can go on from.
+
+    Examples:
+        >>> obtain("glyphs")
+        Traceback (most recent call last):
+        ...
+        quickstudy.errors.DataError: what can be fetched is omniglot, fashion; got 'glyphs'
+    """
+    published = {listing.name: listing for listing in LISTINGS if listing.remotes}
+    if name not in published:
+        raise DataError(f"what can be fetched is {', '.join(published)}; got {name!r}")
+    listing = published[name]
+    here = find(listing.file, cache)
+    if here:
+        return here
+    folder = writable_folder(cache)
+    if folder is None:
+        places = ", ".join(map(str, cache_folders(cache)))
+        raise DataError(f"{places} cannot be written; name a data cache with ${VARIABLE}")
+    with exclusive(folder):
+        path = folder / listing.file
+        if not path.is_file():  # another process may have made it meanwhile
+            _make(listing, path, mirror, progress or (lambda *_: None), patience)
+    return path
+
+
+def _make(
+    listing: Listing,
+    path: Path,
+    mirror: str | None,
+    progress: Callable[[str, int, int], None],
+    patience: Patience | None,
+) -> None:
+    """Fetch, convert, write, and tidy up."""
+    assert listing.convert is not None
+    downloads = path.parent / DOWNLOADS / listing.name
+    try:
+        files = {
+            remote.name: _published(remote, downloads, mirror, progress, patience)
+            for remote in listing.remotes
+        }
+        write_arrays(path, listing.convert(files))
+        shutil.rmtree(downloads, ignore_errors=True)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # they hold what the next time goes on from, or were never made
+            downloads.rmdir()
+        with suppress(OSError):
+            downloads.parent.rmdir()
+
+
+def _published(
+    remote: Remote,
+    downloads: Path,
+    mirror: str | None,
+    progress: Callable[[str, int, int], None],
+    patience: Patience | None,
+) -> Path:
+    """The path of a published file, which is the wanted one."""
+    if mirror is not None and "://" not in mirror:
+        path = Path(mirror).expanduser() / remote.name
+        verify(path, size=remote.size, sha256=remote.sha256)
+        return path
+    path = downloads / remote.name
+    try:
+        fetch(
+            remote.url if mirror is None else f"{mirror.rstrip('/')}/{remote.name}",
+            path,
+            size=remote.size,
+            sha256=remote.sha256,
+            progress=lambda done, total: progress(remote.name, done, total),
+            patience=patience,
+        )
+    except DataError as error:
+        if mirror is not None:
+            raise
+        advice = "`quickstudy data prepare --from` takes it from a mirror or a folder"
+        raise DataError(f"{error}; {advice}") from error
+    return path

@@ -1,0 +1,242 @@
+"""Tables as they come: CSV and parquet files, and frames in memory, read through pyarrow."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstudy.errors import DataError
+
+SUFFIXES = (".csv", ".parquet", ".pq")
+"""Of files that are tables."""
+INDEX = "__index_level_"
+"""How arrow calls a frame's index that has no name."""
+
+
+class Frame(NamedTuple):
+    """An arrow table whose columns can be asked for by name.
+
+    Attributes:
+        arrow: the table.
+        where: the path it came from, or what it is, for messages.
+    """
+
+    arrow: Any
+    where: str
+
+    @property
+    def names(self) -> list[str]:
+        """Its columns, but for an index without a name."""
+        return [name for name in self.arrow.column_names if not name.startswith(INDEX)]
+
+    def known(self, what: str, names: Sequence[str]) -> None:
+        """Refuse columns that are not there.
+
+        Raises:
+            DataError: names the column, and one that looks alike.
+        """
+        for name in names:
+            if name not in self.names:
+                alike = difflib.get_close_matches(str(name), self.names, n=1)
+                hint = f"; did you mean {alike[0]!r}?" if alike else ";"
+                held = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+                raise DataError(f"no {what} {name!r}{hint} columns: {held}")
+
+    def numeric_but(self, others: Sequence[str | None]) -> list[str]:
+        """All columns of numbers or true/false, but for some."""
+        from pyarrow import types
+
+        return [
+            name
+            for name in self.names
+            if name not in others
+            and (self.is_numeric(name) or types.is_boolean(self.arrow.schema.field(name).type))
+        ]
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether a column holds numbers."""
+        from pyarrow import types
+
+        kind = self.arrow.schema.field(name).type
+        return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
+
+    def complete(self, names: Sequence[str]) -> None:
+        """Refuse missing values: nulls, NaN, and text without a letter.
+
+        Raises:
+            DataError: counts them, and names the columns and the first row.
+        """
+        wrong = []
+        for name in names:
+            missing = self._missing(name)
+            if missing.any():
+                first = int(missing.argmax())
+                wrong.append(f"{int(missing.sum())} in {name!r} (the first in row {first})")
+        if wrong:
+            raise DataError(
+                f"{self.where} must have no missing values, got {', '.join(wrong[:5])}"
+                f"{f' and {len(wrong) - 5} more columns' if len(wrong) > 5 else ''} "
+                f"of {self.arrow.num_rows} rows; fill them, or leave the rows out"
+            )
+
+    def _missing(self, name: str) -> NDArray[np.bool_]:
+        from pyarrow import compute, types
+
+        column = self.arrow[name]
+        missing = compute.is_null(column, nan_is_null=types.is_floating(column.type))
+        if _is_text(column.type):
+            missing = compute.or_(missing, compute.fill_null(compute.equal(column, ""), True))
+        found: NDArray[np.bool_] = missing.to_numpy()
+        return found
+
+    def numeric(self, what: str, names: Sequence[str]) -> None:
+        """Refuse columns of anything but numbers and true/false.
+
+        Raises:
+            DataError: names the column and the first such value.
+        """
+        from pyarrow import types
+
+        for name in names:
+            kind = self.arrow.schema.field(name).type
+            if not (self.is_numeric(name) or types.is_boolean(kind) or types.is_null(kind)):
+                raise DataError(f"{what} {name!r} must be numbers, got {self._not_a_number(name)}")
+
+    def numbers(self, what: str, names: Sequence[str]) -> NDArray[np.float64]:
+        """Columns as numbers [n, columns].
+
+        Raises:
+            DataError: a column is not numeric, incomplete or infinite.
+        """
+        import pyarrow as pa
+
+        self.numeric(what, names)
+        self.complete(names)
+        columns = [self.arrow[n].cast(pa.float64(), safe=False).to_numpy() for n in names]
+        rows = np.stack(columns, axis=1)
+        infinite = np.argwhere(~np.isfinite(rows))
+        if len(infinite):
+            row, column = infinite[0]
+            raise DataError(f"{what} {names[column]!r} must be finite, got infinity in row {row}")
+        return rows
+
+    def _not_a_number(self, name: str) -> str:
+        column = self.arrow[name]
+        if not _is_text(column.type):
+            return str(column.type)
+        values = column.to_pylist()
+        bad = next((i for i, v in enumerate(values) if v and not _reads_as_number(v)), 0)
+        return f"the text {values[bad]!r} in row {bad}"
+
+    def codes(self, name: str) -> tuple[list[str], NDArray[np.int64]]:
+        """The distinct values of a column, in their order, as text; and the place of each row's.
+
+        Raises:
+            DataError: values that have no order and no name, lists say.
+        """
+        from pyarrow import types
+
+        column = self.arrow[name].combine_chunks()
+        if types.is_nested(column.type) or types.is_binary(column.type):
+            raise DataError(f"column {name!r} must be text, numbers or dates, got {column.type}")
+        if types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        encoded = column.dictionary_encode()
+        values = encoded.dictionary.to_pylist()
+        order = sorted(range(len(values)), key=values.__getitem__)
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return [str(values[i]) for i in order], place[encoded.indices.to_numpy()]
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_table(name: str | Path) -> bool:
+    """Whether a path is a table's, by its ending.
+
+    Examples:
+        >>> is_table("sales.CSV"), is_table("photos")
+        (True, False)
+    """
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def read_frame(source: Any) -> Frame:
+    """A file or something in memory as a table with at least one row, its names all different.
+
+    Args:
+        source: see `table`.
+
+    Raises:
+        DataError: it cannot be read, is empty, or two columns share a name.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise DataError(
+            "tables need pyarrow, which is not installed: pip install 'quickstudy[tables]'"
+        ) from None
+    path = Path(source) if isinstance(source, str | Path) else None
+    where = str(path) if path is not None else f"this {type(source).__name__}"
+    try:
+        arrow = pa.table(source) if path is None else _reader(path)(path)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{where} cannot be read as a table: {said}") from None
+    frame = Frame(_plain(arrow), where)
+    twice = sorted({name for name in frame.names if frame.names.count(name) > 1})
+    if twice:
+        raise DataError(f"the columns of {where} must have different names, got two {twice[0]!r}")
+    if not arrow.num_rows:
+        raise DataError(f"{where} must hold at least one row, got none below its column names")
+    return frame
+
+
+def _plain(arrow: Any) -> Any:
+    """The same table with text of any layout, categories of it included, as plain text."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    text = pa.large_string()
+
+    def decoded(chunk: Any) -> Any:
+        held = chunk.dictionary.cast(text)
+        return pa.DictionaryArray.from_arrays(chunk.indices, held).dictionary_decode()
+
+    columns = []
+    for column in arrow.columns:
+        kind = column.type
+        if types.is_dictionary(kind) and _is_text(kind.value_type):
+            columns.append(pa.chunked_array([decoded(chunk) for chunk in column.chunks], text))
+        else:
+            columns.append(column.cast(text) if _is_text(kind) else column)
+    return pa.table(columns, names=arrow.column_names)
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _reader(path: Path) -> Callable[[Path], Any]:
+    from pyarrow import csv, parquet
+
+    if not path.exists():
+        raise DataError(f"no such table: {path}")
+    if not is_table(path) or path.is_dir():
+        raise DataError(f"a table must be a file {', '.join(SUFFIXES)}, got {path}")
+    if path.suffix.lower() == ".csv":
+        return lambda file: csv.read_csv(file)
+    return lambda file: parquet.ParquetFile(file).read()
