@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,9 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("page", [name for name, blocks in EXAMPLES.items() if blocks])
-def test_examples_run(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_examples_run(page: str, capsys: pytest.CaptureFixture[str], need: Any) -> None:
+    if "qs.table" in "".join(EXAMPLES[page]):
+        need.package("pyarrow")
     names = {"__name__": "example"}
     exec(compile("\n".join(EXAMPLES[page]), page, "exec"), names)
     if page == "quickstart.md":

@@ -11,10 +11,12 @@ ROOT = Path(__file__).parent.parent
 
 
 PUBLIC = """
-MAML MLP SGD ArtefactError BatchNorm Batching Blobs Conv4 DataError Episodes Evaluation
-Examples FewShotClassifier Fit Learner NearestMean Pool Progress ProtoNet QuickstudyError
-RunError Sinusoids Task TaskError TaskSource UpdateRule __version__ descend evaluate
-examples fit glyphs image_folder load omniglot save stack
+ANIL MAML MLP R2D2 SGD ArtefactError BatchNorm Batching Blobs Conv4 DataError Episodes
+Evaluation Examples FewShotClassifier FewShotRegressor Fit Groups History LearnedRates Learner
+MatchingNet MetaSGD NearestMean PeerLost Platform Pool Predictor Progress ProtoNet
+QuickstudyError RelationNet Reptile RunError Sinusoids SupportMean Task TaskError TaskList
+TaskSource UpdateRule __version__ as_task check_leakage deploy descend evaluate examples fit
+from_arrays from_dataset glyphs image_folder load omniglot save stack table
 """
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Evaluation,
         Examples,
         Fit,
+        LearnedRates,
         Learner,
         Progress,
         Task,
@@ -32,30 +33,78 @@ if TYPE_CHECKING:
         fit,
         stack,
     )
-    from quickstudy.data import Blobs, Episodes, Pool, Sinusoids, glyphs, image_folder, omniglot
-    from quickstudy.errors import ArtefactError, DataError, QuickstudyError, RunError, TaskError
+    from quickstudy.data import (
+        Blobs,
+        Episodes,
+        Groups,
+        Pool,
+        Sinusoids,
+        TaskList,
+        as_task,
+        check_leakage,
+        from_arrays,
+        from_dataset,
+        glyphs,
+        image_folder,
+        omniglot,
+        table,
+    )
+    from quickstudy.errors import (
+        ArtefactError,
+        DataError,
+        PeerLost,
+        QuickstudyError,
+        RunError,
+        TaskError,
+    )
     from quickstudy.hub.catalogue import load, save
     from quickstudy.hub.estimator import FewShotClassifier
-    from quickstudy.learners import MAML, NearestMean, ProtoNet
+    from quickstudy.hub.history import History
+    from quickstudy.hub.platform import Platform
+    from quickstudy.hub.predictor import Predictor, deploy
+    from quickstudy.hub.regressor import FewShotRegressor
+    from quickstudy.learners import (
+        ANIL,
+        MAML,
+        R2D2,
+        MatchingNet,
+        MetaSGD,
+        NearestMean,
+        ProtoNet,
+        RelationNet,
+        Reptile,
+        SupportMean,
+    )
     from quickstudy.nets import MLP, BatchNorm, Conv4
 
 _ROOMS = {
     "core": (
-        "SGD Batching Evaluation Examples Fit Learner Progress Task TaskSource UpdateRule descend "
-        "evaluate examples fit stack"
+        "SGD Batching Evaluation Examples Fit LearnedRates Learner Progress Task TaskSource "
+        "UpdateRule descend evaluate examples fit stack"
     ),
-    "data": "Blobs Episodes Pool Sinusoids glyphs image_folder omniglot",
-    "errors": "ArtefactError DataError QuickstudyError RunError TaskError",
+    "data": (
+        "Blobs Episodes Groups Pool Sinusoids TaskList as_task check_leakage "
+        "from_arrays from_dataset glyphs image_folder omniglot table"
+    ),
+    "errors": "ArtefactError DataError PeerLost QuickstudyError RunError TaskError",
     "hub.catalogue": "load save",
     "hub.estimator": "FewShotClassifier",
-    "learners": "MAML NearestMean ProtoNet",
+    "hub.history": "History",
+    "hub.platform": "Platform",
+    "hub.predictor": "Predictor deploy",
+    "hub.regressor": "FewShotRegressor",
+    "learners": (
+        "ANIL MAML R2D2 MatchingNet MetaSGD NearestMean ProtoNet RelationNet Reptile SupportMean"
+    ),
     "nets": "MLP BatchNorm Conv4",
 }
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
+    "ANIL",
     "MAML",
     "MLP",
+    "R2D2",
     "SGD",
     "ArtefactError",
     "BatchNorm",
@@ -67,30 +116,49 @@ __all__ = [
     "Evaluation",
     "Examples",
     "FewShotClassifier",
+    "FewShotRegressor",
     "Fit",
+    "Groups",
+    "History",
+    "LearnedRates",
     "Learner",
+    "MatchingNet",
+    "MetaSGD",
     "NearestMean",
+    "PeerLost",
+    "Platform",
     "Pool",
+    "Predictor",
     "Progress",
     "ProtoNet",
     "QuickstudyError",
+    "RelationNet",
+    "Reptile",
     "RunError",
     "Sinusoids",
+    "SupportMean",
     "Task",
     "TaskError",
+    "TaskList",
     "TaskSource",
     "UpdateRule",
     "__version__",
+    "as_task",
+    "check_leakage",
+    "deploy",
     "descend",
     "evaluate",
     "examples",
     "fit",
+    "from_arrays",
+    "from_dataset",
     "glyphs",
     "image_folder",
     "load",
     "omniglot",
     "save",
     "stack",
+    "table",
 ]
 
 

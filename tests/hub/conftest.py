@@ -50,13 +50,25 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def call_once() -> Callable[..., None]:
+    """Runs a command line that has to succeed; for fixtures that outlive a test."""
+
+    def run(*arguments: object) -> None:
+        threads = torch.get_num_threads()
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+        assert not stop.value.code
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, call_once: Callable[..., None]
+) -> Path:
     """A finished run on `photos`; tests copy it before they change it."""
     out = tmp_path_factory.mktemp("runs") / "trained"
-    threads = torch.get_num_threads()
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "--data", str(photos), *SMALL, "--steps", "4", "--out", str(out)])
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
-    assert not stop.value.code
+    call_once("train", "--data", photos, *SMALL, "--steps", 4, "--out", out)
     return out

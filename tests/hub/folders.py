@@ -20,10 +20,10 @@ SMALL = [
 
 
 def draw_folder(
-    folder: Path, classes: int, each: int, size: int = 20, colour: bool = False
+    folder: Path, classes: int, each: int, size: int = 20, colour: bool = False, seed: int = 0
 ) -> Path:
     """A folder of class folders: bars whose place says the class, with noise."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     for number in range(classes):
         for image in range(each):
             pixels = random.integers(0, 40, (size, size, 3), dtype=np.uint8)

@@ -66,7 +66,7 @@ def test_real_targets_get_their_head():
     ("options", "message"),
     [
         ({"learner": "protonett"}, "--learner must be one of .*did you mean ProtoNet"),
-        ({"learner": "zzz"}, "--learner must be one of MAML, NearestMean, ProtoNet.*, got 'zzz'$"),
+        ({"learner": "zzz"}, "--learner must be one of .*MAML.*, got 'zzz'$"),
         ({"backbone": "resnet"}, "--backbone must be one of Conv4, MLP.*, got 'resnet'"),
         ({"inner_steps": 3}, "ProtoNet takes no --inner-steps; it takes distance, temperature"),
         ({"first_order": True}, "ProtoNet takes no --first-order"),
@@ -99,7 +99,9 @@ def test_values_out_of_range_are_the_constructors_to_refuse():
 def test_what_cannot_be_trained():
     with pytest.raises(RunError, match=r"NearestMean has nothing to train"):
         build_learner(TrainConfig(learner="nearestmean"), IMAGE)
-    with pytest.raises(RunError, match=r"ProtoNet learns classes and .* learners for those: MAML"):
+    with pytest.raises(
+        RunError, match=r"ProtoNet learns classes and .* learners for those: .*MAML"
+    ):
         build((1,), outputs=1, width=None, down=None)
     with pytest.raises(RunError, match=r"Conv4 takes images .*use --backbone MLP"):
         build((7,), backbone="conv4")

@@ -135,7 +135,7 @@ def test_files_that_are_no_images(trained, photos, tmp_path, call):
     refused(call("predict", state, good, tmp_path / "a.png"), "1 of 2 files are no images", "a.png")
     refused(call("predict", state, tmp_path / "b.png"), "b.png (no such file)")
     refused(call("predict", state, tmp_path / "nothing"), "has no files; wanted images")
-    refused(call("predict", state), "Missing argument 'IMAGE...'")
+    refused(call("predict", state), "Missing argument 'FILE...'")
 
 
 def test_damaged_artefacts(trained, photos, tmp_path, call):
@@ -265,7 +265,7 @@ def test_the_doctor(call, data_cache):
 
 def test_data(call, photos, data_cache):
     names = [row["name"] for row in call("data", "list", "--json").json]
-    assert names == ["glyphs", "omniglot", "blobs", "sinusoids"]
+    assert names == ["glyphs", "omniglot", "fashion", "blobs", "sinusoids"]
     assert all(name in call("data", "list").out for name in names)
     shown = call("data", "show", photos, "--json").json
     assert shown["all"]["classes"] == 12

@@ -87,7 +87,7 @@ def test_folders_become_absolute(tmp_path, monkeypatch):
 def test_every_option_has_a_flag_that_names_its_default():
     """The help is written by hand, so that it shows without pydantic; this keeps it true."""
     flags = set(train_command.__annotations__)
-    own = {"learner_options": "learner_option", "backbone_options": "backbone_option"}
+    own = {f"{what}_options": f"{what}_option" for what in ("learner", "backbone", "rule")}
     without_flag = {"checkpoint_seconds"}
     for name, field in TrainConfig.model_fields.items():
         if name in without_flag:

@@ -69,7 +69,7 @@ def test_without_omniglot_it_says_how_to_get_it(runs, data_cache, monkeypatch, c
     create_run(Path("demo"), make_config({"seed": 3}, "demo"))
     said = call("demo", "--out", "demo", "--steps", "1", "--tasks", "1", "--threads", "1")
     assert said.code == 0
-    assert "put omniglot_28.npz into the data cache" in said.out
+    assert "`quickstudy data prepare omniglot` fetches Omniglot" in said.out
     assert "Omniglot: " not in said.out
     assert "evaluate demo --data glyphs" in lines_after(said.out, "Next:")[2]
     assert open_run("demo").config.seed == 0

@@ -1,8 +1,10 @@
 import json
+import re
 import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 import quickstudy as qs
 from hub.folders import draw_folder
@@ -12,6 +14,7 @@ from quickstudy.hub.catalogue import load_model
 from quickstudy.hub.config import make_config
 from quickstudy.hub.evaluating import Setting, control_of, evaluate_run, judge
 from quickstudy.hub.runs import open_run
+from quickstudy.hub.screen import percent
 from quickstudy.hub.sources import Images
 from quickstudy.hub.training import Finished, train
 from quickstudy.learners import NearestMean
@@ -38,11 +41,13 @@ def test_the_json_of_an_evaluation(trained, call):
     assert said.err == ""
     result = said.json
     assert list(result) == [
-        "run", "data", "split", "accuracy", "interval95", "tasks", "ways", "shots", "queries",
-        "control", "transductive", "seed",
+        "run", "data", "split", "accuracy", "interval95", "ece", "tasks", "ways", "shots",
+        "queries", "inner_steps", "control", "transductive", "seed",
     ]  # fmt: skip
     assert 0 <= result["accuracy"] <= 1
-    assert result["control"].keys() == {"name", "accuracy", "interval95"}
+    assert 0 <= result["ece"] <= 1
+    assert result["inner_steps"] is None
+    assert result["control"].keys() == {"name", "accuracy", "interval95", "ece"}
     expected = {"tasks": 7, "ways": 2, "shots": 2, "queries": 3, "seed": 5, "transductive": False}
     assert {key: result[key] for key in expected} == expected
     assert (result["split"], result["control"]["name"]) == ("test", "NearestMean")
@@ -54,6 +59,7 @@ def test_people_see_the_control_too(trained, call):
     assert "2-way 1-shot on" in said.out
     assert "inductive" in said.out
     assert "NearestMean (control)" in said.out
+    assert re.search(r"calibration error \(ECE\) +\d+\.\d % \(control \d+\.\d %\)\n", said.out)
 
 
 def test_what_pillow_warns_of_is_nobodys_concern(trained, call, monkeypatch):
@@ -68,7 +74,9 @@ def test_the_control_sees_the_same_tasks():
     result = judge(learner, source, setting)
     control = evaluate(NearestMean(), source, tasks=30, seed=4)
     assert result["control"]["accuracy"] == pytest.approx(control.mean, abs=1e-6)
-    assert result["accuracy"] == result["control"]["accuracy"]  # it is the same method on this net
+    assert result["control"]["ece"] == pytest.approx(control.ece, abs=1e-6)
+    # It is the same method on this net.
+    assert [result[key] == result["control"][key] for key in ("accuracy", "ece")] == [True, True]
     assert judge(learner, source, setting) == result
     assert judge(learner, source, setting._replace(seed=5))["accuracy"] != result["accuracy"]
 
@@ -79,12 +87,26 @@ def test_one_task_has_no_interval():
     assert json.loads(json.dumps(result)) == result
 
 
-def test_real_targets_have_no_control():
+def test_real_targets_have_a_control_and_no_calibration():
     learner = qs.MAML(qs.MLP(1), outputs=1, targets="values", steps=1)
-    assert control_of(learner, qs.Sinusoids(), 2, 0, Batching()) is None
+    assert control_of(learner, qs.Sinusoids(), 2, 0, Batching())[0] == "SupportMean"
     result = judge(learner, qs.Sinusoids(), Setting(tasks=2))
-    assert result["control"] is None
+    assert result["control"].keys() == {"name", "squared_error", "interval95"}
     assert "squared_error" in result
+    assert "ece" not in result
+    assert result["inner_steps"] == 1
+
+
+class Undefined(qs.NearestMean):
+    def predict(self, state, x):
+        return super().predict(state, x) * torch.nan
+
+
+def test_what_is_no_number_is_null_in_json_and_a_dash_on_the_screen():
+    result = judge(Undefined(), qs.Blobs(), Setting(tasks=3))
+    assert (result["accuracy"], result["interval95"], result["ece"]) == (None, None, None)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert percent(result) == "-"
 
 
 def test_progress_is_told():
@@ -133,13 +155,13 @@ def split_of(run):
     return kept
 
 
-def test_classes_that_come_and_go_move_no_others(own, monkeypatch):
+def test_classes_that_come_and_go_move_no_others(own, tmp_path, monkeypatch):
     folder, run = own
     kept, judged = split_of(run), classes_judged(monkeypatch)
     assert evaluate_run(run, TWO)["split"] == "test"
     assert judged == kept["test"]
-    for new in ("aardvark", "zebra"):
-        shutil.copytree(folder / kept["train"][0], folder / new)
+    for seed, new in enumerate(("aardvark", "zebra"), start=1):
+        shutil.copytree(draw_folder(tmp_path / new, 1, each=3, seed=seed) / "class00", folder / new)
     shutil.rmtree(folder / kept["train"][1])
     shutil.rmtree(folder / kept["test"][0])
     evaluate_run(run, TWO)
@@ -162,11 +184,46 @@ def test_no_spelling_of_a_folder_hides_what_was_trained_on(own, tmp_path, monkey
     assert evaluate_run(run, TWO, data="some")["split"] == "test"
     assert judged == kept["test"]
     # Other folders may have classes of the same names: they are others, unless nobody can tell.
-    draw_folder(tmp_path / "others", classes=3, each=3)
+    draw_folder(tmp_path / "others", classes=3, each=3, seed=1)
     assert evaluate_run(run, TWO, data="others")["split"] == "all"
     folder.rename(tmp_path / "moved")
     evaluate_run(run, TWO, data="moved")
     assert judged == kept["test"]
+
+
+def test_images_that_were_trained_on_are_refused_whatever_they_are_called(own, tmp_path, call):
+    folder, run = own
+    kept = split_of(run)
+    others = draw_folder(tmp_path / "others", classes=3, each=3, seed=1)
+    first = sorted((folder / kept["train"][0]).iterdir())[0]
+    with Image.open(first) as image:
+        image.save(others / "class01" / "copy.bmp")
+    said = call("evaluate", run, "--data", others, "--ways", 2, "--queries", 1, "--tasks", 2)
+    assert said.code == 2
+    wanted = f"was trained on: 1 of 'class01' in '{kept['train'][0]}'\n"
+    assert said.err.startswith(f"error: {others} holds images that the model in {run} {wanted}")
+    assert said.out == ""
+    # Into the run's own folder, as a class that it never saw; and with that moved away.
+    shutil.copytree(folder / kept["train"][1], folder / "new")
+    (tmp_path / "link").symlink_to(folder)
+    for data in (None, str(tmp_path / "link")):
+        with pytest.raises(DataError, match=f"5 of 'new' in '{kept['train'][1]}'"):
+            evaluate_run(run, TWO, data=data)
+    folder.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=f"5 of 'new' in '{kept['train'][1]}'"):
+        evaluate_run(run, TWO, data=str(tmp_path / "moved"))
+    # What it was trained on is gone, and no name says what it was: nobody can tell.
+    for place in sorted(others.iterdir()):
+        place.rename(others / f"new {place.name}")
+    assert evaluate_run(run, TWO, data=str(others))["split"] == "all"
+
+
+def test_a_training_folder_that_cannot_be_read_any_more_is_no_reason_to_refuse(own, tmp_path):
+    folder, run = own
+    others = draw_folder(tmp_path / "others", classes=3, each=3, seed=1)
+    for image in folder.rglob("*.png"):
+        image.write_bytes(b"no image")
+    assert evaluate_run(run, TWO, data=str(others))["split"] == "all"
 
 
 def test_a_part_of_a_split_folder_is_no_other_folder(photos, tmp_path, monkeypatch):
@@ -192,13 +249,13 @@ def test_a_model_that_does_not_say_what_it_saw(own, tmp_path):
     config = model.manifest.training["config"]
     for name, kept, reason in [
         ("silent", None, "was trained on .* does not say on which classes of it; name others"),
-        ("odd", {"folder": 3}, r"odd/manifest.json cannot be read: kept\.folder: "),
+        ("odd", {"folder": 3}, r"odd/manifest.json cannot be read: kept\."),
     ]:
         told = {"config": config, "kept": kept}
         qs.save(tmp_path / name, model.learner, training=told, **fields)
         with pytest.raises(RunError, match=reason):
             evaluate_run(tmp_path / name, TWO)
-    others = draw_folder(tmp_path / "others", classes=3, each=3)
+    others = draw_folder(tmp_path / "others", classes=3, each=3, seed=1)
     assert evaluate_run(tmp_path / "silent", TWO, data=str(others))["split"] == "all"
 
 

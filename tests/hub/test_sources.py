@@ -121,7 +121,7 @@ def test_few_classes_beside_what_another_machine_left(tmp_path):
 
 def test_a_folder_that_is_split_already(tmp_path):
     for part, classes in {"train": 6, "val": 2, "test": 3}.items():
-        drawn = draw_folder(tmp_path / part, classes=classes, each=3)
+        drawn = draw_folder(tmp_path / part, classes=classes, each=3, seed=classes)
         for folder in drawn.iterdir():
             folder.rename(folder.with_name(f"{part}-{folder.name}"))
     source = open_source(str(tmp_path))

@@ -136,7 +136,7 @@ def test_regression_and_blobs_have_runs_too(tmp_path):
     validation = report["validation"]
     assert validation["metric"] == "squared_error"
     assert [validation[name] for name in ("ways", "shots", "queries")] == [None, 1, 5]
-    assert report["control"] is None
+    assert report["control"]["name"] == "SupportMean"
     assert not (tmp_path / "sines" / "task.png").exists()
     blobs = make_config(given | {"data": "blobs"})
     assert end(train(blobs, tmp_path / "blobs")).report["control"]["name"] == "NearestMean"

@@ -1,82 +1,92 @@
-"""From a folder of a user's examples to a state, and from a state to answers."""
+"""From a user's examples to a state, and from a state to answers."""
 
 import time
-from collections.abc import Callable, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.artefacts.state import StateHeader, load_state, read_state_header, save_state
 from quickstudy.core import Learner, examples, move
-from quickstudy.data.episodes import scale
+from quickstudy.data.frames import is_table
 from quickstudy.data.images import image_folder, read_images
 from quickstudy.errors import ArtefactError, DataError, RunError
 from quickstudy.hub.catalogue import load_model
 from quickstudy.hub.devices import choose_device, set_threads
+from quickstudy.hub.inputs import as_input, in_parts
+from quickstudy.hub.rows import Named, Reader, answered
 from quickstudy.hub.runs import check_writable
 from quickstudy.hub.sources import preprocessing_of
-
-TOGETHER = 256
-"""Inputs that are predicted at a time: bounds the memory."""
 
 
 class Adapted(NamedTuple):
     """What adapting took and gave.
 
     Attributes:
-        labels: of the classes, in the order of the logits.
-        counts: examples of each.
-        seconds: that the learner took, without reading files.
+        labels: of the classes, in the order of the logits; None for real targets.
+        counts: examples of each class, or of all.
+        seconds: that the learner took; of tables, with reading them.
     """
 
-    labels: list[str]
+    labels: list[str] | None
     counts: list[int]
     seconds: float
 
 
-def adapt_to_folder(
+def adapt_run(
     path: Path | str,
     support: Path | str,
     out: Path | str,
     *,
+    targets: Sequence[str] = (),
+    features: Sequence[str] | None = None,
     overwrite: bool = False,
     device: str = "auto",
     threads: int | None = None,
 ) -> Adapted:
-    """Adapt a run's learner to `support/<label>/<image>` and store the state.
+    """Adapt a run's learner to `support/<label>/<image>`, or to a table's rows; store the state.
 
     Args:
         path: the run's folder.
-        support: the folder of class folders; classes may have different numbers of images.
+        support: the folder of class folders, which may have different numbers of images; or a
+            table with the columns that the model was trained on.
         out: the state's file.
+        targets: of the table, where the model was not trained on one: the columns to predict.
+        features: likewise: the inputs; all other numeric columns where None.
         overwrite: replace a state that is there.
         device: where.
         threads: of the CPU.
 
     Raises:
-        QuickstudyError: no such run or folder, files that are no images, fewer than two classes,
-            or a file that may not or cannot be written.
+        QuickstudyError: no such run, folder or table, files that are no images, columns that are
+            missing or no numbers, fewer than two classes, or a file that may not or cannot be
+            written.
     """
     target = Path(out)
     _check_state_output(target, overwrite)
     set_threads(threads)
     learner, model = load_model(path, device=choose_device(device))
-    pool = image_folder(support, preprocessing_of(model.manifest.preprocessing, path), at_least=1)
-    start = time.perf_counter()
-    state = adapt(learner, pool.images, pool.labels, pool.classes)
+    if is_table(support):
+        named = Named(tuple(targets), tuple(features) if features else None)
+        start = time.perf_counter()
+        state, labels, counts = Reader(learner, model.manifest, path, named).adapt(support)
+    else:
+        if targets or features:
+            raise RunError(f"--targets and --features are for tables; {support} is none")
+        if "features" in model.manifest.preprocessing:
+            raise RunError(f"the model in {path} was trained on a table; {support} is none")
+        how = preprocessing_of(model.manifest.preprocessing, path)
+        pool = image_folder(support, how, at_least=1)
+        start = time.perf_counter()
+        state = adapt(learner, pool.images, pool.labels, pool.classes)
+        labels, counts = list(pool.names), pool.counts.tolist()
     seconds = time.perf_counter() - start
     save_state(
-        target,
-        move(state, "cpu"),
-        artefact=path,
-        digest=model.manifest.digest,
-        labels=pool.names,
+        target, move(state, "cpu"), artefact=path, digest=model.manifest.digest, labels=labels
     )
-    return Adapted(list(pool.names), pool.counts.tolist(), seconds)
+    return Adapted(labels, counts, seconds)
 
 
 def _check_state_output(path: Path, overwrite: bool) -> None:
@@ -104,66 +114,55 @@ def probabilities(learner: Learner, state: Any, images: Tensor) -> Tensor:
     return in_parts(learner, learner.probabilities, state, images)
 
 
-def in_parts(
-    learner: Learner, function: Callable[[Any, Tensor], Tensor], state: Any, x: Tensor
-) -> Float[Tensor, "m way"]:
-    """A learner's function of state and inputs [m, ...], of some inputs at a time, on the CPU.
-
-    Of a transductive learner all at once, as its answers depend on what is asked together.
-    """
-    parts = [x] if learner.transductive else x.split(TOGETHER)
-    with torch.no_grad():
-        return torch.cat([function(state, as_input(learner, part)).cpu() for part in parts])
-
-
-def as_input(learner: Learner, x: Tensor) -> Tensor:
-    """Inputs [n, ...] scaled, where the learner lies and in its precision."""
-    own = chain(learner.parameters(), learner.buffers())
-    like = next((tensor for tensor in own if tensor.is_floating_point()), torch.empty(0))
-    return scale(x, torch.Generator()).to(like)
-
-
 def predict_files(
     path: Path | str,
     files: Sequence[Path | str],
     *,
     model: Path | str | None = None,
+    features: Sequence[str] | None = None,
     device: str = "auto",
     threads: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Classify image files with a stored state.
+    """Answer image files, or the rows of tables, with a stored state.
 
     Args:
         path: the state's file.
-        files: images, or folders of them.
+        files: images, or folders of them; or tables.
         model: the folder of the model that it belongs to, where that has moved.
+        features: of tables, where the model was not trained on one: the inputs; all numeric columns
+            where None.
         device: where.
         threads: of the CPU.
 
     Returns:
-        For each file: file, label, probabilities (label to number).
+        For each file, or row of one: file (and row, from 0), label and probabilities (label to
+        number); or predictions (target to number), where the state is of real targets.
 
     Raises:
         QuickstudyError: the state or its model is missing, damaged or another, or files that are no
-            images.
+            images or tables.
     """
     set_threads(threads)
     where = choose_device(device)
     header = read_state_header(path)
-    if header.labels is None:
-        raise RunError(f"{path} predicts real targets; wanted a state of classes")
     folder = Path(model) if model is not None else _home(path, header)
     learner, owner = load_model(folder, device=where)
     state = load_state(path, model=owner, device=where).state
-    named = _listed(files)
-    how = preprocessing_of(owner.manifest.preprocessing, folder)
-    scores = probabilities(learner, state, read_images(named, how))
-    return [_answer(str(file), row, header.labels) for file, row in zip(named, scores, strict=True)]
-
-
-def _answer(file: str, row: Tensor, labels: Sequence[Any]) -> dict[str, Any]:
-    shares = {str(label): round(float(p), 6) for label, p in zip(labels, row, strict=True)}
-    return {"file": file, "label": labels[int(row.argmax())], "probabilities": shares}
+    reads_images = "size" in owner.manifest.preprocessing
+    if any(map(is_table, files)) or not reads_images:
+        named = Named(features=tuple(features) if features else None)
+        reader = Reader(learner, owner.manifest, folder, named)
+        return [row for file in files for row in reader.answer(file, state, header.labels)]
+    if features:
+        raise RunError("--features is for tables, and these are images")
+    named_files = _listed(files)
+    pixels = read_images(named_files, preprocessing_of(owner.manifest.preprocessing, folder))
+    ask = learner.predict if header.labels is None else learner.probabilities
+    scores = in_parts(learner, ask, state, pixels)
+    return [
+        {"file": str(file), **answered(row, header.labels)}
+        for file, row in zip(named_files, scores, strict=True)
+    ]
 
 
 def _home(path: Path | str, header: StateHeader) -> Path:

@@ -72,12 +72,16 @@ def find(name: str, classes: Mapping[str, type], what: str) -> type:
     Examples:
         >>> find("proto-net", LEARNERS, "--learner").__name__
         'ProtoNet'
+        >>> find("prototypical", LEARNERS, "--learner").__name__
+        'ProtoNet'
         >>> find("protonett", LEARNERS, "--learner")
         Traceback (most recent call last):
         ...
         quickstudy.errors.RunError: --learner must be one of ... did you mean ProtoNet?
     """
     plain = {plain_name(known): known for known in classes}
+    for known, cls in classes.items():
+        plain |= {plain_name(other): known for other in getattr(cls, "also", ())}
     if plain_name(name) in plain:
         return classes[plain[plain_name(name)]]
     alike = difflib.get_close_matches(plain_name(name), plain, n=1)
@@ -95,7 +99,10 @@ def learner_named(name: str) -> type:
 
 
 def build_learner(
-    config: TrainConfig, input_shape: Sequence[int], outputs: int | None = None
+    config: TrainConfig,
+    input_shape: Sequence[int],
+    outputs: int | None = None,
+    net: nn.Module | None = None,
 ) -> Learner:
     """The learner, with its backbone, that a configuration describes; with random weights.
 
@@ -103,6 +110,7 @@ def build_learner(
         config: says which, and their options.
         input_shape: of one input: [channels, size, size] of images, else any.
         outputs: how many real targets an example has; None for classes.
+        net: the backbone, where it is there already.
 
     Raises:
         RunError: an unknown name, or an option that the learner or its backbone does not take.
@@ -115,12 +123,10 @@ def build_learner(
     """
     cls = learner_named(config.learner)
     options = _checked(cls, config.learner_options, "--learner-option")
-    flags = {"inner_steps": "steps", "inner_rate": "rule", "first_order": None}
-    options |= _flags(cls, flags, config)
-    if "rule" in options:
-        options["rule"] = SGD(options["rule"])
+    flags = {"inner_steps": "steps", "first_order": None}
+    options |= _flags(cls, flags, config) | _rule_options(cls, config)
     if "net" in parameters(cls):
-        options["net"] = _build_backbone(config, input_shape)
+        options["net"] = net if net is not None else _build_backbone(config, input_shape)
     else:
         told = ("backbone", "down", "norm", "width", "backbone_options")
         for name in told:
@@ -139,6 +145,20 @@ def build_learner(
     if not any(p.requires_grad for p in built.parameters()):
         raise RunError(f"{cls.__name__} has nothing to train; it is the control of `evaluate`")
     return built
+
+
+def _rule_options(cls: type, config: TrainConfig) -> dict[str, Any]:
+    """How the inner loop moves, where something was said of it."""
+    if "rule" in parameters(cls) and (config.rule or config.rule_options):
+        rule = find(config.rule or SGD.__name__, RULES, "--rule")
+        options = _checked(rule, config.rule_options, "--rule-option")
+        return {"rule": rule(**options | _flags(rule, {"inner_rate": "rate"}, config))}
+    for name in ("rule", "rule_options"):
+        if getattr(config, name):
+            raise RunError(f"{cls.__name__} takes no {_flag(name)}; it takes {_takes(cls)}")
+    if config.inner_rate is None or "rule" not in parameters(cls):
+        return _flags(cls, {"inner_rate": "rate"}, config)
+    return {"rule": SGD(_flags(SGD, {"inner_rate": "rate"}, config)["rate"])}
 
 
 def _build_backbone(config: TrainConfig, input_shape: Sequence[int]) -> nn.Module:

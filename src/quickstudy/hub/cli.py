@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -10,12 +11,14 @@ from typing import Annotated
 import typer
 
 from quickstudy._version import __version__
-from quickstudy.errors import QuickstudyError
+from quickstudy.errors import PeerLost, QuickstudyError
 from quickstudy.hub.commands.adapt import adapt, predict
+from quickstudy.hub.commands.bench import app as bench
 from quickstudy.hub.commands.data import app as data
 from quickstudy.hub.commands.demo import demo
 from quickstudy.hub.commands.doctor import doctor
 from quickstudy.hub.commands.evaluate import evaluate
+from quickstudy.hub.commands.learners import learners
 from quickstudy.hub.commands.train import resume, train
 
 DEBUG = "--debug"
@@ -33,7 +36,9 @@ app.command()(resume)
 app.command()(evaluate)
 app.command()(adapt)
 app.command()(predict)
+app.command()(learners)
 app.add_typer(data, name="data")
+app.add_typer(bench, name="bench")
 app.command()(doctor)
 
 
@@ -86,7 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that knows no ± shows another sign
-    raise SystemExit(_run(given or ["--help"], debug))
+    code = _run(given or ["--help"], debug)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Gloo's threads, which outlive their group, now and then abort a process as it winds up.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if code and not _speaks():
+            time.sleep(1)  # the first process gets its word in before the launcher ends all
+        os._exit(code)
+    raise SystemExit(code)
 
 
 def _run(arguments: list[str], debug: bool) -> int:
@@ -96,9 +109,12 @@ def _run(arguments: list[str], debug: bool) -> int:
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
         said = error.format_message()
-        return _fail(said + _value_of(error, arguments), error.exit_code) if said else 0
-    except QuickstudyError as error:
+        told = said + _value_of(error, arguments) if _speaks() else ""
+        return _fail(told, error.exit_code) if said else 0
+    except PeerLost as error:  # whoever is left says so
         return _fail(str(error), WRONG_INPUT, debug)
+    except QuickstudyError as error:
+        return _fail(str(error) if _speaks() else "", WRONG_INPUT, debug)
     except BrokenPipeError:  # whoever read this has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERNAL
@@ -122,9 +138,16 @@ def _value_of(error: typer.TyperException, arguments: list[str]) -> str:
     return ""
 
 
+def _speaks() -> bool:
+    """Whether this process says what is wrong with the input: of many, which all see it, one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _fail(message: str, code: int, debug: bool = False) -> int:
     if debug:
         traceback.print_exc()
+    if not message:
+        return code
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return code
 

@@ -1,5 +1,6 @@
 """What a meta-training run is told to do: every option, its default and its bounds."""
 
+import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,33 @@ def parse_span(value: Any) -> Any:
             raise ValueError("must be a whole number or a range such as 5-20")
         value = [int(end) for end in ends] if len(ends) > 1 else int(ends[0])
     return tuple(value) if isinstance(value, list) else value
+
+
+def parse_names(value: Any) -> Any:
+    """Names of columns written "a,b", quoted where they hold a comma; anything else as it is.
+
+    Examples:
+        >>> parse_names('price,"width, mm"'), parse_names(["a"])
+        (['price', 'width, mm'], ['a'])
+    """
+    if not isinstance(value, str):
+        return value
+    names = [name.strip() for name in next(csv.reader([value], skipinitialspace=True), [])]
+    if not names or "" in names:
+        raise ValueError("must be names of columns such as price,size")
+    return names
+
+
+def make_names(flag: str, value: str | None) -> tuple[str, ...] | None:
+    """The columns that an option names.
+
+    Raises:
+        RunError: it names none.
+    """
+    try:
+        return None if value is None else tuple(parse_names(value))
+    except ValueError as error:
+        raise RunError(f"{flag} {error}, got {value!r}") from None
 
 
 def _span(least: int) -> AfterValidator:
@@ -58,6 +86,10 @@ class TrainConfig(BaseModel):
     system_fonts: bool = False
     size: Annotated[int, Field(ge=1, le=1024)] | None = None
     channels: Literal[1, 3] | None = None
+    group: str | None = None
+    features: Annotated[tuple[str, ...], BeforeValidator(parse_names)] | None = None
+    targets: Annotated[tuple[str, ...], BeforeValidator(parse_names)] | None = None
+    leave_out_small: bool = False
 
     learner: str = "ProtoNet"
     backbone: str | None = None
@@ -67,6 +99,8 @@ class TrainConfig(BaseModel):
     inner_steps: int | None = None
     inner_rate: float | None = None
     first_order: bool | None = None
+    rule: str | None = None
+    rule_options: dict[str, JsonValue] = Field(default_factory=dict)
     learner_options: dict[str, JsonValue] = Field(default_factory=dict)
     backbone_options: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -87,8 +121,9 @@ class TrainConfig(BaseModel):
     batching: Literal["auto", "loop", "vmap"] = "auto"
 
     evaluate_every: Positive | None = None
+    patience: Positive | None = None
     validation_ways: Annotated[int, Field(ge=2)] = 5
-    validation_shots: Positive = 1
+    validation_shots: Positive | None = None
     validation_queries: Positive = 5
     validation_tasks: Positive = 200
     checkpoint_every: Positive | None = None
@@ -104,6 +139,17 @@ class TrainConfig(BaseModel):
     def evaluations_apart(self) -> int:
         """Steps between meta-validations: ten in a run unless said otherwise."""
         return self.evaluate_every or max(1, self.steps // 10)
+
+    @property
+    def validation_sizes(self) -> tuple[int, int, int]:
+        """Ways, shots and queries of meta-validation; the fewest shots of training by default."""
+        fewest = self.shots if isinstance(self.shots, int) else self.shots[0]
+        return self.validation_ways, self.validation_shots or fewest, self.validation_queries
+
+    @property
+    def contrast_tasks(self) -> int:
+        """Meta-train tasks judged beside each meta-validation: fewer, as only the gap is asked."""
+        return max(1, self.validation_tasks // 4)
 
 
 _PRINTED: dict[str, Any] = {
@@ -149,8 +195,10 @@ def make_config(given: Mapping[str, Any], recipe: str | None = None) -> TrainCon
     options = _overridden(RECIPES[recipe], given) if recipe else dict(given)
     options["recipe"] = recipe
     data = str(options.get("data", ""))
-    if data and (os.sep in data or Path(data).is_dir()):  # a run is resumed from any folder
-        options["data"] = str(Path(data).absolute())
+    path = Path(data)
+    # A run is resumed from any folder.
+    if data and (os.sep in data or path.is_dir() or (path.suffix and path.is_file())):
+        options["data"] = str(path.absolute())
     try:
         return TrainConfig.model_validate(options)
     except ValidationError as error:
@@ -175,7 +223,7 @@ def plain_name(name: str) -> str:
         >>> plain_name("Proto-Net") == plain_name("protonet")
         True
     """
-    return name.lower().replace("-", "").replace("_", "")
+    return "".join(letter for letter in name.lower() if letter not in "-_ ")
 
 
 def explain(error: ValidationError, prefix: str = "--") -> str:

@@ -16,7 +16,8 @@ from rich.table import Table
 from quickstudy.core import Learner, unstack
 from quickstudy.data.cache import find
 from quickstudy.data.episodes import Episodes
-from quickstudy.data.images import OMNIGLOT_FILE, image_folder, read_images
+from quickstudy.data.images import image_folder, read_images
+from quickstudy.data.omniglot import OMNIGLOT_FILE
 from quickstudy.data.writing import write_image
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub import screen
@@ -67,7 +68,8 @@ def run_demo(
     given = {"steps": steps, "seed": seed, "device": device, "threads": threads}
     config = make_config({k: v for k, v in given.items() if v is not None}, "demo")
     start = time.monotonic()
-    ended = follow(train(config, out, overwrite=overwrite or _is_demo(out)), out)
+    replace = overwrite or _is_demo(out)
+    ended = follow(lambda stop: train(config, out, overwrite=replace, stop=stop), out)
     console = screen.out()
     console.print(
         f"trained in {screen.duration(ended.report['seconds'])}; {summary(ended.report)}\n"
@@ -96,8 +98,7 @@ def _sources(console: Console, device: str) -> Iterator[tuple[str, Source]]:
     yield "drawn from print: Armenian, Georgian", open_source("glyphs", wanted)
     if find(OMNIGLOT_FILE) is None:
         console.print(
-            f"(For the same on handwriting, put {OMNIGLOT_FILE} into the data cache: "
-            "`quickstudy data show omniglot` says where and what.)"
+            "(For the same on handwriting, `quickstudy data prepare omniglot` fetches Omniglot.)"
         )
         return
     handwriting = open_source("omniglot", wanted)

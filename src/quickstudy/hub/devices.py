@@ -6,7 +6,9 @@ import sys
 
 import torch
 
+from quickstudy.core.distributed import ranks
 from quickstudy.errors import RunError
+from quickstudy.hub.processes import local_rank
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -14,6 +16,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
     Args:
         name: "cpu", "cuda" (or "cuda:1"), "mps"; "auto" for the fastest of those that is there.
+            Each of many processes on a machine takes a "cuda" device of its own.
 
     Raises:
         RunError: an unknown name, or a device that this machine or this PyTorch lacks.
@@ -28,7 +31,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     present = devices()
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if kind in present))
+        name = next(kind for kind in ("cuda", "mps", "cpu") if kind in present)
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
         raise RunError(f"--device must be auto, cpu, cuda or mps, got {name!r}")
@@ -36,6 +39,8 @@ def choose_device(name: str = "auto") -> torch.device:
         raise RunError(f"--device {name}: {_why_not(kind)}; here there is {', '.join(present)}")
     if index and int(index) >= present[kind]:
         raise RunError(f"--device {name}: here {kind} has {present[kind]} device, counted from 0")
+    if kind == "cuda" and not index and ranks()[1] > 1:
+        return torch.device(kind, local_rank() % present[kind])
     return torch.device(name)
 
 

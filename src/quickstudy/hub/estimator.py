@@ -1,32 +1,20 @@
 """Few-shot learning as a scikit-learn classifier: `fit` adapts to a few examples."""
 
-import math
-import numbers
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
-from quickstudy.core import Learner, examples
-from quickstudy.core.evaluate import metric_of
-from quickstudy.data.pictures import from_pictures
-from quickstudy.data.preprocessing import Preprocessing
-from quickstudy.errors import DataError, TaskError
-from quickstudy.hub.adapting import as_input, in_parts
-from quickstudy.hub.catalogue import load_model
-from quickstudy.hub.devices import choose_device
-from quickstudy.hub.sources import preprocessing_of
+from quickstudy.core import examples
+from quickstudy.errors import DataError
+from quickstudy.hub.few_shot import FewShot, one_line
 
 
-class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # they ship no types
+class FewShotClassifier(ClassifierMixin, FewShot):  # type: ignore[misc]  # they ship no types
     """A meta-trained model that learns new classes from a few examples of each.
 
     Works in scikit-learn's pipelines, cross-validation and searches. `fit` adapts: it keeps what
@@ -35,13 +23,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     A model of pictures takes X as a list of paths, Pillow images or arrays, or as one array:
     [n, h, w], [n, h, w, c] or [n, c, h, w], whole numbers in 0..255 or floats in 0..1, of any size;
-    or as flat rows [n, c * size * size] of the model's own size. Any other model takes numbers
-    [n, ...] as it was trained on them.
+    or as flat rows [n, c * size * size] of the model's own size. A model of a table takes its
+    features [n, features] in the table's own units, or a frame that has these columns. Any other
+    model takes numbers [n, ...] as it was trained on them.
 
     Args:
         model: the folder of a run or a stored model; or a learner.
-        preprocessing: how pictures become the model's input. Where None, as a stored model says;
-            a learner then takes numbers as they are (bytes are divided by 255).
+        preprocessing: how pictures, or the columns of a table, become the model's input. Where
+            None, as a stored model says; a learner then takes numbers as they are (bytes are
+            divided by 255).
         device: where a stored model runs: "cpu", "cuda", "mps", or "auto" for the fastest that is
             there. A learner runs where it is.
 
@@ -57,15 +47,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         array(['light'], dtype='<U5')
     """
 
-    def __init__(
-        self,
-        model: Path | str | Learner,
-        preprocessing: Preprocessing | None = None,
-        device: str = "auto",
-    ) -> None:
-        self.model = model
-        self.preprocessing = preprocessing
-        self.device = device
+    targets = "classes"
 
     def fit(self, X: Any, y: Any) -> Self:
         """Adapt to examples.
@@ -80,21 +62,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             ArtefactError: there is no stored model, or it is damaged.
             RunError: the run has no model yet, or there is no such device.
         """
-        self.__dict__.pop("state_", None)  # a fit that fails leaves nothing half learned
-        self.learner_, self._how, self._shape = self._open()
+        self._open_model()
         self.classes_, codes = encode(y)
-        x = as_input(self.learner_, self._inputs(X, fitting=True))
-        if len(x) != len(codes):
-            raise DataError(f"X and y must agree in number, got {len(x)} and {len(codes)}")
+        x = self._support_inputs(X, len(codes))
         if len(self.classes_) < 2:
             raise DataError(
                 f"examples must be of at least 2 classes, got {len(self.classes_)} class"
             )
-        support = examples(x, torch.from_numpy(codes).to(x.device), len(self.classes_))
-        if any(module.training for module in self.learner_.modules()):
-            self.learner_.eval()
-        with torch.no_grad():
-            self.state_ = self.learner_.adapt(support)
+        self._learn(examples(x, torch.from_numpy(codes).to(x.device), len(self.classes_)))
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -104,9 +79,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             NotFittedError: `fit` comes first.
             DataError: inputs that cannot be used.
         """
-        check_is_fitted(self)
-        logits = in_parts(self.learner_, self.learner_.predict, self.state_, self._inputs(X))
-        answers: NDArray[Any] = self.classes_[logits.argmax(-1).numpy()]
+        self._fitted()
+        answers: NDArray[Any] = self.classes_[
+            self._ask(self.learner_.predict, X).argmax(-1).numpy()
+        ]
         return answers
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -116,9 +92,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             NotFittedError: `fit` comes first.
             DataError: inputs that cannot be used.
         """
-        check_is_fitted(self)
-        x, learner = self._inputs(X), self.learner_
-        shares = in_parts(learner, learner.probabilities, self.state_, x).double()
+        self._fitted()
+        shares = self._ask(self.learner_.probabilities, X).double()
         probabilities: NDArray[np.float64] = (shares / shares.sum(-1, keepdim=True)).numpy()
         return probabilities
 
@@ -134,74 +109,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             raise DataError(f"X and y must agree in number, got {len(answers)} and {len(truths)}")
         right = [truth == answer for truth, answer in zip(truths, answers, strict=True)]
         return float(np.average(right, weights=sample_weight))
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "state_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        return tags
-
-    def _open(self) -> tuple[Learner, Preprocessing | None, tuple[int, ...] | None]:
-        """The learner, how pictures become its input, and the shape of one input where known."""
-        how, shape = self.preprocessing, None
-        model: object = self.model
-        if isinstance(model, Learner):
-            learner = model
-        elif isinstance(model, Path | str):
-            learner, stored = load_model(model, device=choose_device(self.device))
-            if how is None and stored.manifest.preprocessing:
-                how = preprocessing_of(stored.manifest.preprocessing, model)
-            shape = tuple(stored.manifest.input_shape or ()) or None
-        else:
-            kind = type(model).__name__
-            raise TaskError(f"model must be the folder of a model or a learner, got a {kind}")
-        if metric_of(learner) != "accuracy":
-            raise TaskError(
-                f"this {type(learner).__name__} predicts numbers; wanted a learner of classes"
-            )
-        return learner, how, (how.channels, how.size, how.size) if how else shape
-
-    def _inputs(self, X: Any, fitting: bool = False) -> Tensor:
-        """X as one tensor, its pictures or numbers as the learner knows them."""
-        if self._how is None:
-            return self._numbers(X, fitting)
-        return from_pictures(self._unfolded(X, fitting), self._how)
-
-    def _numbers(self, X: Any, fitting: bool) -> Tensor:
-        """X as the numbers that it is, in the learner's shape; flat rows are folded into it."""
-        X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
-        with _one_line():
-            X = np.asarray(X) if isinstance(X, Sequence) else X
-            came = X.shape[1:] if isinstance(X, np.ndarray) and X.ndim > 2 else None
-            if getattr(X, "ndim", 2) < 2:
-                raise DataError(
-                    f"X must be [n, ...], got {list(X.shape)}. Reshape your data: [x] is one input"
-                )
-            flat = X if came is None else X.reshape(len(X), math.prod(came))
-            rows = validate_data(self, flat, reset=fitting)
-        came = came or rows.shape[1:]
-        shape = self._shape or came
-        if came != shape and came != (math.prod(shape),):
-            raise DataError(f"one input must be {list(shape)}, got {list(came)}")
-        if fitting:
-            self._shape = shape
-        return torch.tensor(rows.reshape(-1, *shape))
-
-    def _unfolded(self, X: Any, fitting: bool) -> Iterable[Any]:
-        """X as single pictures; flat rows become [channels, size, size]."""
-        X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
-        try:
-            rows = list(np.asarray(X) if hasattr(X, "__array__") else X)
-        except TypeError:
-            raise DataError(f"X must be pictures, got one {type(X).__name__}") from None
-        if isinstance(X, str):
-            raise DataError(f"X must be a list of pictures, got one str: {X}")
-        flat = rows and isinstance(rows[0], list | tuple | np.ndarray) and len(rows[0])
-        if flat and isinstance(rows[0][0], numbers.Real):
-            return self._numbers(X, fitting).numpy()
-        return rows
 
 
 def encode(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -227,7 +134,7 @@ def encode(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
         raise DataError("fit requires y to be passed, but the target y is None")
     y = y.detach().cpu() if isinstance(y, Tensor) else y
     if not isinstance(y, list | tuple):  # an array, a column of a table, ...
-        with _one_line():
+        with one_line():
             y = column_or_1d(np.asarray(y), warn=True)
     labels = [label.item() if isinstance(label, np.generic) else label for label in y]
     fractional = [v for v in labels if isinstance(v, float) and not v.is_integer()]
@@ -253,12 +160,3 @@ def encode(y: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
         classes[:] = ordered
     place = {label: i for i, label in enumerate(ordered)}
     return classes, np.array([place[label] for label in labels])
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Turn what numpy and scikit-learn say about data, in several lines, into the first of them."""
-    try:
-        yield
-    except ValueError as error:
-        raise DataError(str(error).splitlines()[0]) from error

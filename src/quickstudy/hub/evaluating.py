@@ -1,14 +1,13 @@
 """How good a model is on tasks of classes that it never saw, beside what costs no learning."""
 
-from collections.abc import Callable
+import contextlib
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from pydantic import JsonValue
-from torch import Tensor
 
-from quickstudy.artefacts.manifest import MANIFEST, Manifest
 from quickstudy.core import (
     Batching,
     Evaluation,
@@ -17,22 +16,15 @@ from quickstudy.core import (
     TaskSource,
     evaluate,
     evaluations,
+    gather,
     summarise,
 )
 from quickstudy.core.evaluate import metric_of
 from quickstudy.errors import RunError
-from quickstudy.hub.catalogue import load_model
-from quickstudy.hub.devices import choose_device, set_threads
-from quickstudy.hub.kept import parse_kept
-from quickstudy.hub.sources import (
-    Images,
-    Source,
-    Split,
-    Wanted,
-    open_source,
-    preprocessing_of,
-)
-from quickstudy.learners import NearestMean
+from quickstudy.hub.sources import Source, Split
+from quickstudy.hub.subjects import open_domain, open_subject
+from quickstudy.hub.tables import in_units
+from quickstudy.learners import NearestMean, SupportMean
 
 Tick = Callable[[int, int], None]
 """Told how many tasks of how many are judged."""
@@ -47,6 +39,7 @@ class Setting(NamedTuple):
         queries: query examples a class.
         tasks: how many tasks.
         seed: of the generator that draws them.
+        inner_steps: that adapting takes; the learner's own where None.
     """
 
     ways: int = 5
@@ -54,6 +47,7 @@ class Setting(NamedTuple):
     queries: int = 5
     tasks: int = 1000
     seed: int = 0
+    inner_steps: int | None = None
 
     def check(self) -> None:
         """Refuse numbers that make no tasks.
@@ -61,21 +55,89 @@ class Setting(NamedTuple):
         Raises:
             RunError: one of them is too small.
         """
-        least = {"ways": 2, "shots": 1, "queries": 1, "tasks": 1, "seed": 0}
+        least = {"ways": 2, "shots": 1, "queries": 1, "tasks": 1, "seed": 0, "inner_steps": 0}
         for name, value in self._asdict().items():
-            if value < least[name]:
-                raise RunError(f"--{name} must be at least {least[name]}, got {value}")
+            if value is not None and value < least[name]:
+                flag = name.replace("_", "-")
+                raise RunError(f"--{flag} must be at least {least[name]}, got {value}")
 
 
 def control_of(
     learner: Learner, source: TaskSource[Task], tasks: int, seed: int, batching: Batching
-) -> tuple[str, Evaluation] | None:
-    """What the no-learning control gets on the same tasks; None for real targets."""
-    if metric_of(learner) != "accuracy":
-        return None
-    control = NearestMean()
+) -> tuple[str, Evaluation]:
+    """What the no-learning control of the learner's targets gets on the same tasks."""
+    control = NearestMean() if metric_of(learner) == "accuracy" else SupportMean()
     score = evaluate(control, source, tasks=tasks, seed=seed, batching=batching)
     return type(control).__name__, score
+
+
+def inner_steps_of(learner: Learner) -> int | None:
+    """How many inner steps adapting takes; None where it takes none."""
+    name = learner.steps_argument
+    return None if name is None else int(getattr(learner, name))
+
+
+@contextlib.contextmanager
+def taking_steps(learner: Learner, steps: int | None) -> Iterator[None]:
+    """The learner, adapting with another number of inner steps meanwhile; its own where None.
+
+    Raises:
+        RunError: it adapts without inner steps.
+    """
+    if steps is None:
+        yield
+        return
+    name = learner.steps_argument
+    if name is None:
+        raise RunError(
+            f"{type(learner).__name__} adapts without inner steps, so it takes no --inner-steps"
+        )
+    own = getattr(learner, name)
+    setattr(learner, name, steps)
+    try:
+        yield
+    finally:
+        setattr(learner, name, own)
+
+
+def score_of(
+    learner: Learner,
+    source: TaskSource[Task],
+    setting: Setting,
+    *,
+    batching: Batching | None = None,
+    tick: Tick | None = None,
+) -> Evaluation:
+    """What a learner gets on the tasks of a setting.
+
+    Raises:
+        RunError: inner steps for a learner that adapts without.
+    """
+    judged, done = [], 0
+    with taking_steps(learner, setting.inner_steps):
+        for part in evaluations(
+            learner, source, tasks=setting.tasks, seed=setting.seed, batching=batching or Batching()
+        ):
+            judged.append(part)
+            done += len(part.values)
+            if tick:
+                tick(done, setting.tasks)
+    whole = gather(judged)
+    return summarise(whole.values, metric_of(learner), whole.calibration)
+
+
+def units_of(
+    source: Source,
+    learner: Learner,
+    tasks: TaskSource[Task],
+    setting: Setting,
+    batching: Batching | None = None,
+) -> dict[str, Any]:
+    """What a squared error on a table means, see `tables.in_units`; nothing for other data."""
+    with taking_steps(learner, setting.inner_steps):
+        return in_units(
+            source, learner, tasks, count=setting.tasks, seed=setting.seed, batching=batching
+        )
 
 
 def judge(
@@ -96,34 +158,41 @@ def judge(
         tick: told after each few tasks.
 
     Returns:
-        accuracy and interval95 in 0..1 (or squared_error), tasks, ways, shots, queries, control
-        (name, accuracy, interval95), transductive, seed.
+        accuracy and interval95 in 0..1, ece (or squared_error and interval95), tasks, ways, shots,
+        queries, inner_steps, control (name, accuracy, interval95, ece), transductive, seed.
+
+    Raises:
+        RunError: inner steps for a learner that adapts without.
     """
     batching = batching or Batching()
-    metric = metric_of(learner)
-    values: list[Tensor] = []
-    parts = evaluations(
-        learner, source, tasks=setting.tasks, seed=setting.seed, batching=batching, metric=metric
-    )
-    for part in parts:
-        values.append(part.cpu())
-        if tick:
-            tick(sum(map(len, values)), setting.tasks)
+    score = score_of(learner, source, setting, batching=batching, tick=tick)
     control = control_of(learner, source, setting.tasks, setting.seed, batching)
-    sizes = setting._asdict()
+    return as_row(learner, setting, score, control)
+
+
+def as_row(
+    learner: Learner,
+    setting: Setting,
+    score: Evaluation,
+    control: tuple[str, Evaluation],
+) -> dict[str, Any]:
+    """A learner's score and its control's in a setting, as JSON; see `judge`."""
+    steps = inner_steps_of(learner) if setting.inner_steps is None else setting.inner_steps
     return {
-        **_scored(summarise(torch.cat(values), metric)),
-        "tasks": sizes.pop("tasks"),
-        **{k: sizes[k] for k in ("ways", "shots", "queries")},
-        "control": control and {"name": control[0], **_scored(control[1])},
+        **_scored(score),
+        "tasks": score.tasks,
+        **{name: getattr(setting, name) for name in ("ways", "shots", "queries")},
+        "inner_steps": steps,
+        "control": {"name": control[0], **_scored(control[1])},
         "transductive": learner.transductive,
         "seed": setting.seed,
     }
 
 
 def _scored(score: Evaluation) -> dict[str, JsonValue]:
-    interval = score.interval95 if score.tasks > 1 else None
-    return {score.metric: round(score.mean, 6), "interval95": interval and round(interval, 6)}
+    told = {score.metric: score.mean, "interval95": score.interval95}
+    told |= {} if score.ece is None else {"ece": score.ece}
+    return {name: round(value, 6) if math.isfinite(value) else None for name, value in told.items()}
 
 
 def evaluate_run(
@@ -154,61 +223,9 @@ def evaluate_run(
         QuickstudyError: no such run or data, or tasks that cannot be drawn from it.
     """
     setting.check()
-    set_threads(threads)
-    where = choose_device(device)
-    learner, model = load_model(path, device=where)
-    trained_on = _trained_on(model.manifest)
-    data = data or trained_on
-    if data is None:
-        raise RunError(f"{path} does not say what it was trained on; name data with --data")
-    source = open_for(model.manifest, path, data, where)
-    if isinstance(source, Images) and not source.curated:
-        split = split or _unseen(source, model.manifest, path)
-    split = split or "test"
+    subject = open_subject(path, device, threads)
+    source, split = open_domain(subject, data, split)
     tasks = source.tasks(split, setting.ways, setting.shots, setting.queries)
-    result = judge(learner, tasks, setting, batching=batching, tick=tick)
+    result = judge(subject.learner, tasks, setting, batching=batching, tick=tick)
+    result |= units_of(source, subject.learner, tasks, setting, batching)
     return {"run": str(path), "data": source.name, "split": split, **result}
-
-
-def open_for(
-    manifest: Manifest, path: Path | str, data: str, device: torch.device | None = None
-) -> Source:
-    """Data as the input of a stored model.
-
-    Raises:
-        RunError: the model takes another kind of input.
-    """
-    how = preprocessing_of(manifest.preprocessing, path) if manifest.preprocessing else None
-    kept = parse_kept(manifest.training.get("kept"), Path(path, MANIFEST))
-    where = device or torch.device("cpu")
-    source = open_source(data, Wanted(preprocessing=how, device=where, kept=kept))
-    if manifest.input_shape is not None and list(source.input_shape) != manifest.input_shape:
-        raise RunError(
-            f"the model in {path} takes inputs {manifest.input_shape}, "
-            f"those of {source.name} are {list(source.input_shape)}"
-        )
-    return source
-
-
-def _trained_on(manifest: Manifest) -> str | None:
-    config = manifest.training.get("config")
-    data = config.get("data") if isinstance(config, dict) else None
-    return data if isinstance(data, str) else None
-
-
-def _unseen(source: Images, manifest: Manifest, path: Path | str) -> Split:
-    """The split of a folder that holds what a model never saw: all, or what is not the run's own.
-
-    Raises:
-        RunError: there is none, or nobody knows which classes they are.
-    """
-    told = manifest.training.get("kept") is not None
-    own = None if told else _trained_on(manifest)
-    if own is not None and Path(own).is_dir() and Path(own).samefile(source.name):
-        raise RunError(
-            f"{path} was trained on {source.name} and does not say on which classes of it; "
-            "name others with --data"
-        )
-    if not {"all", "test"} & set(source.pools):
-        raise RunError(f"{source.name} holds no class that the model in {path} never saw")
-    return "all" if "all" in source.pools else "test"

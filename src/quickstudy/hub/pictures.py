@@ -1,16 +1,18 @@
-"""The two pictures in a run's folder."""
+"""The pictures in a run's folder."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from quickstudy.core import Learner, unstack
+from quickstudy.core import LearnedRates, Learner, unstack
 from quickstudy.data.episodes import Episodes
+from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import DataError
-from quickstudy.hub.runs import CURVE, PICTURE, Run
+from quickstudy.hub.runs import CURVE, PICTURE, RATES, Run
 from quickstudy.hub.sources import Source
 from quickstudy.plots.curve import learning_curve
+from quickstudy.plots.rates import rates_picture
 from quickstudy.plots.task import task_picture
 
 WAYS, SHOTS, QUERIES = 5, 1, 8
@@ -20,6 +22,13 @@ SEED = 0
 def draw_curve(run: Run, rows: Sequence[Mapping[str, Any]], control: float | None) -> None:
     """The learning curve of a run, from its metrics."""
     learning_curve(rows, run / CURVE, title=f"Meta-training {run.folder.name}", control=control)
+
+
+def draw_rates(run: Run, learner: Learner) -> None:
+    """The inner rates that were learned, layer by layer; nothing where none are."""
+    rule = getattr(learner, "rule", None)
+    if isinstance(rule, LearnedRates):
+        rates_picture(run / RATES, rule.spread(), start=rule.rate)
 
 
 def draw_task(run: Run, learner: Learner, source: Source) -> None:
@@ -44,13 +53,14 @@ def draw_task(run: Run, learner: Learner, source: Source) -> None:
         said[2],
         run / PICTURE,
         title=f"A task of classes never trained on: {len(names)}-way {SHOTS}-shot, {source.name}",
-        dark_ink=source.preprocessing is not None and source.preprocessing.polarity == "ink",
+        dark_ink=isinstance(source.preprocessing, Preprocessing)
+        and source.preprocessing.polarity == "ink",
     )
 
 
 def _drawable(source: Source) -> Episodes | None:
     """The largest task up to a picture's size that meta-test has images for."""
-    if source.preprocessing is None:
+    if not isinstance(source.preprocessing, Preprocessing):
         return None
     for ways in range(WAYS, 1, -1):
         for queries in (QUERIES, 4, 2, 1):

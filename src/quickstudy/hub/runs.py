@@ -5,7 +5,7 @@ metrics.jsonl             what happened, one object a step
 checkpoint.safetensors    where it is, so that it can go on
 manifest.json, weights-*  the model, once the run has ended
 report.json               how it ended, written last
-learning_curve.png, task.png
+learning_curve.png, task.png; inner_rates.png where the inner loop's rates are learned
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from quickstudy.hub.config import TrainConfig, explain
 
 CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
 REPORT, CURVE, PICTURE = "report.json", "learning_curve.png", "task.png"
+RATES = "inner_rates.png"
 
 
 class Run:

@@ -11,16 +11,20 @@ from typing import Any
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.text import Text
 
-from quickstudy.core.evaluate import Evaluation
+from quickstudy.core.fit import Progress as StepProgress
+from quickstudy.hub.processes import first
 
 PLAIN_SECONDS = 10.0
 """Without a terminal a line of progress appears about this often."""
@@ -41,7 +45,7 @@ def err() -> Console:
 
 
 def _console(stream: Any) -> Console:
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console = Console(file=stream, highlight=False, soft_wrap=True, quiet=not first())
     if not console.is_terminal:
         console.width = 120
     return console
@@ -73,7 +77,7 @@ class Steps:
         self.console = console
         self.steps = steps
         self.loss: float | None = None
-        self.validation: Evaluation | None = None
+        self.judged = "-"
         self.first, self.start = done, time.monotonic()
         self.said = self.start
         self.bar: Progress | None = None
@@ -101,23 +105,26 @@ class Steps:
         if self.bar:
             self.bar.stop()
 
-    def show(self, step: int, loss: float, validation: Evaluation | None) -> None:
+    def show(self, progress: StepProgress) -> None:
         """One step was done."""
+        step, loss = progress.step, progress.loss
         if math.isfinite(loss):
             self.loss = loss if self.loss is None else SMOOTHING * self.loss + 0.05 * loss
-        self.validation = validation or self.validation
+        if progress.validation:
+            self.judged = str(progress.validation)
+            if progress.gap is not None:
+                self.judged += f" (gap {gap(progress.gap, progress.validation.metric)})"
         shown = "-" if self.loss is None else f"{self.loss:.3f}"
-        judged = "-" if self.validation is None else str(self.validation)
         if self.bar:
-            self.bar.update(self.task, completed=step, loss=shown, validation=judged)
+            self.bar.update(self.task, completed=step, loss=shown, validation=self.judged)
             return
         now = time.monotonic()
-        if validation or now - self.said >= PLAIN_SECONDS or step == self.steps:
+        if progress.validation or now - self.said >= PLAIN_SECONDS or step == self.steps:
             self.said = now
             rate = (step - self.first) / max(now - self.start, 1e-9)
             left = duration((self.steps - step) / rate) if rate else "-"
             self.console.print(
-                f"step {step}/{self.steps}  loss {shown}  meta-validation {judged}  "
+                f"step {step}/{self.steps}  loss {shown}  meta-validation {self.judged}  "
                 f"{rate:.1f}/s  {left} left"
             )
 
@@ -143,6 +150,40 @@ def counting(console: Console, what: str) -> Iterator[Callable[[int, int], None]
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def transfer(console: Console, what: str, size: int) -> Iterator[Callable[[str, int, int], None]]:
+    """Files that are fetched: one line, and a bar for each where there is a terminal.
+
+    Args:
+        console: where it shows.
+        what: they are.
+        size: of all of them in bytes.
+
+    Yields:
+        To be told a file's name and how many bytes of how many of it are here.
+    """
+    console.print(f"fetching and converting {what}, {size / 1e6:.1f} MB", markup=False)
+    if not console.is_terminal:
+        yield lambda name, done, total: None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def told(name: str, done: int, total: int) -> None:
+            if name not in tasks:  # what came another time does not count for the rate
+                tasks[name] = bar.add_task(name, completed=done, total=total)
+            bar.update(tasks[name], completed=done)
+
+        yield told
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 
@@ -158,6 +199,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def gap(value: float, metric: str = "accuracy") -> str:
+    """How much better meta-train tasks were answered than meta-validation tasks, for people.
+
+    Examples:
+        >>> gap(0.052), gap(-0.01), gap(0.5, "squared_error")
+        ('+5.2', '-1.0', '+0.5')
+    """
+    return f"{100 * value:+.1f}" if metric == "accuracy" else f"{value:+.3g}"
+
+
 def percent(score: dict[str, Any] | None, metric: str = "accuracy") -> str:
     """A score as JSON holds it, for people.
 
@@ -167,7 +218,7 @@ def percent(score: dict[str, Any] | None, metric: str = "accuracy") -> str:
         >>> percent(None)
         '-'
     """
-    if not score:
+    if not score or score.get(metric, score.get("squared_error")) is None:  # NaN in JSON
         return "-"
     if metric not in score:
         interval = score["interval95"]

@@ -1,4 +1,4 @@
-"""What `--data` may name: built-in collections, formulas, and folders of class folders."""
+"""What `--data` may name: built-in collections, formulas, folders of class folders, tables."""
 
 import difflib
 from abc import ABC, abstractmethod
@@ -11,21 +11,24 @@ import torch
 from pydantic import JsonValue, ValidationError
 
 from quickstudy.core import Task, TaskSource
+from quickstudy.data.columns import Columns
 from quickstudy.data.episodes import Episodes, Transform, scale
+from quickstudy.data.fashion import fashion
+from quickstudy.data.frames import SUFFIXES, is_table
 from quickstudy.data.image_warps import ImageWarp
 from quickstudy.data.images import (
     folder_classes,
     folder_preprocessing,
     folder_splits,
     image_folder,
-    omniglot,
 )
+from quickstudy.data.omniglot import omniglot
 from quickstudy.data.pools import Pool, join
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.data.synthetic import Blobs, Sinusoids
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import Span
-from quickstudy.hub.kept import PARTS, Kept, split_as_known
+from quickstudy.hub.kept import PARTS, Kept, KeptFolder, split_as_known
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
@@ -49,13 +52,13 @@ class Source(ABC):
         name: as `--data` says it.
         input_shape: of one input.
         outputs: real targets of an example; None for classes.
-        preprocessing: how a user's files become inputs; None where there are none.
+        preprocessing: how a user's images, or tables, become inputs; None where nothing does.
     """
 
     name: str
     input_shape: tuple[int, ...]
     outputs: int | None = None
-    preprocessing: Preprocessing | None = None
+    preprocessing: Preprocessing | Columns | None = None
 
     @abstractmethod
     def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> TaskSource[Task]:
@@ -87,6 +90,10 @@ class Source(ABC):
     def validation_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
         """Meta-validation tasks, smaller than asked for where there are too few classes."""
         return self.tasks("validation", ways, shots, queries)
+
+    def contrast_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
+        """Meta-train tasks of the sizes of `validation_tasks`, plain ones, to see the gap."""
+        return self.tasks("train", ways, shots, queries)
 
     def kept(self) -> Kept | None:
         """What a run keeps so as to find the same classes again; None where they are fixed."""
@@ -128,7 +135,7 @@ class Images(Source):
         """
         if split in self.pools:
             return self.pools[split]
-        if "all" not in self.pools:
+        if self.curated or "all" not in self.pools:
             raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.pools)}")
         raise DataError(
             f"{self.name} has {self.pools['all'].classes} classes; splitting them into meta-train, "
@@ -163,11 +170,20 @@ class Images(Source):
 
     def validation_tasks(self, ways: int, shots: int, queries: int) -> Episodes:
         """Meta-validation tasks, of as many classes and images as there are."""
-        pool = self.pool("validation")
-        ways = max(2, min(ways, pool.classes))
+        return self.tasks("validation", *self._small(ways, shots, queries))
+
+    def contrast_tasks(self, ways: int, shots: int, queries: int) -> Episodes:
+        """Meta-train tasks of the same sizes, their images as they are."""
+        return self.tasks("train", *self._small(ways, shots, queries))
+
+    def _small(self, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
+        """The sizes of tasks that meta-validation has classes and images for."""
+        pools = [self.pool(part) for part in PARTS[:2]]
+        ways = max(2, min(ways, *(pool.classes for pool in pools)))
         if not self.curated:
-            queries = max(1, min(queries, int(pool.counts.min()) - shots))
-        return self.tasks("validation", ways, shots, queries)
+            fewest = min(int(pool.counts.min()) for pool in pools)
+            queries = max(1, min(queries, fewest - shots))
+        return ways, shots, queries
 
     def kept(self) -> Kept | None:
         """The split of a folder, which is drawn when it is opened."""
@@ -175,7 +191,7 @@ class Images(Source):
             return None
         names = {part: self.pools[part].names for part in PARTS}
         folder = str(Path(self.name).absolute())
-        return Kept(folder=folder, preprocessing=self.preprocessing, **names)
+        return KeptFolder(folder=folder, preprocessing=self.preprocessing, **names)
 
     def _episodes(
         self,
@@ -257,15 +273,23 @@ class Wanted:
         channels: 1 or 3, where the data leaves it open.
         system_fonts: glyphs of this machine's other fonts too.
         device: where images lie.
-        kept: of the run that is to see it, where that was trained on a folder.
+        kept: of the run that is to see it, where that was trained on a folder or a table.
+        group: the column of a table whose values are the tasks.
+        features: the columns of a table that are inputs; all other numeric ones where None.
+        targets: the columns of a table to predict.
+        leave_out_small: leave out groups of a table with too few rows, which are an error else.
     """
 
-    preprocessing: Preprocessing | None = None
+    preprocessing: Preprocessing | Columns | None = None
     size: int | None = None
     channels: Literal[1, 3] | None = None
     system_fonts: bool = False
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     kept: Kept | None = None
+    group: str | None = None
+    features: tuple[str, ...] | None = None
+    targets: tuple[str, ...] = ()
+    leave_out_small: bool = False
 
 
 def _glyphs(wanted: Wanted) -> Source:
@@ -276,6 +300,12 @@ def _glyphs(wanted: Wanted) -> Source:
 
 def _omniglot(wanted: Wanted) -> Source:
     return Images("omniglot", omniglot()._asdict(), INK, curated=True, device=wanted.device)
+
+
+def _fashion(wanted: Wanted) -> Source:
+    pool = fashion()
+    pools = {"test": pool, "all": pool}
+    return Images("fashion", pools, INK, curated=True, device=wanted.device)
 
 
 def _blobs(wanted: Wanted) -> Source:
@@ -289,6 +319,7 @@ def _sinusoids(wanted: Wanted) -> Source:
 SOURCES: dict[str, Callable[[Wanted], Source]] = {
     "glyphs": _glyphs,
     "omniglot": _omniglot,
+    "fashion": _fashion,
     "blobs": _blobs,
     "sinusoids": _sinusoids,
 }
@@ -301,7 +332,7 @@ FORMULAS = {
 
 
 def open_source(name: str, wanted: Wanted | None = None) -> Source:
-    """The data of that name, or the folder of class folders at that path.
+    """The data of that name, or the table or folder of class folders at that path.
 
     Args:
         name: a name in `SOURCES`, or a path.
@@ -321,29 +352,38 @@ def open_source(name: str, wanted: Wanted | None = None) -> Source:
     wanted = wanted or Wanted()
     if wanted.system_fonts and name.lower() != "glyphs":
         raise RunError(f"--system-fonts is for glyphs; {name} holds no characters of fonts")
-    if name.lower() in SOURCES:
+    named = name.lower() in SOURCES
+    if named or is_table(name):
         for flag in ("size", "channels"):
             if getattr(wanted, flag) is not None:
-                raise RunError(
-                    f"--{flag} is for folders of images; {name.lower()} come as they are"
-                )
+                raise RunError(f"--{flag} is for folders of images; {name} comes as it is")
+    if not named and is_table(name):
+        from quickstudy.hub.tables import open_table
+
+        return open_table(name, wanted)
+    for flag in ("group", "features", "targets", "leave_out_small"):
+        if getattr(wanted, flag):
+            said = flag.replace("_", "-")
+            raise RunError(f"--{said} is for tables ({', '.join(SUFFIXES)}); {name} is none")
+    if isinstance(wanted.preprocessing, Columns):
+        raise RunError(f"the model was trained on a table, and {name} is none")
+    if named:
         return SOURCES[name.lower()](wanted)
     if not Path(name).exists():
         alike = difflib.get_close_matches(name.lower(), SOURCES, n=1)
         raise DataError(
-            f"--data must be {', '.join(SOURCES)} or a folder of class folders, got {name!r}: "
-            f"no such folder{f'; did you mean {alike[0]}?' if alike else ''}"
+            f"--data must be {', '.join(SOURCES)}, a table or a folder of class folders, "
+            f"got {name!r}: no such folder{f'; did you mean {alike[0]}?' if alike else ''}"
         )
     return _folder(name, wanted)
 
 
 def _folder(name: str, wanted: Wanted) -> Source:
     """A folder of class folders, or of train, validation and test folders of these."""
-    how = wanted.preprocessing or folder_preprocessing(
-        name, size=wanted.size, channels=wanted.channels
-    )
+    told = wanted.preprocessing if isinstance(wanted.preprocessing, Preprocessing) else None
+    how = told or folder_preprocessing(name, size=wanted.size, channels=wanted.channels)
     counts = folder_classes(name)
-    known = wanted.kept.known(name) if wanted.kept else {}
+    known = wanted.kept.known(name) if isinstance(wanted.kept, KeptFolder) else {}
     if known:
         pool = image_folder(name, how) if len(counts) == 1 else join(folder_splits(name, how))
         pools = split_as_known(pool, known)

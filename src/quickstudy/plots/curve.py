@@ -11,9 +11,11 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from quickstudy.errors import DataError
-from quickstudy.plots.canvas import BLUE, GREY, INK, ORANGE, sheet, subtitle
+from quickstudy.plots.canvas import BLUE, GREEN, GREY, INK, ORANGE, sheet, subtitle
 
 Floats = NDArray[np.float64]
+Looks = list[tuple[int, Mapping[str, Any]]]
+"""Steps with what was found at them."""
 
 SMOOTHING = 50
 """The loss is averaged over about the last 1/50 of the steps, so that its trend shows."""
@@ -34,8 +36,8 @@ def learning_curve(
         metrics: one mapping a step or evaluation, in any order: "step", and "loss" (a number;
             None, NaN or infinite where the step was skipped), or "validation", or both.
             "validation" is None or a mapping of "mean", "interval95" (or None) and "metric",
-            "accuracy" in 0..1 (also where it is not given) or "squared_error". Other keys are
-            passed over.
+            "accuracy" in 0..1 (also where it is not given) or "squared_error". "training" is the
+            same on meta-train tasks, drawn beside it to show the gap. Other keys are passed over.
         path: of the PNG.
         title: above the picture.
         control: what the no-learning control gets on the same tasks, drawn as a line beside the
@@ -66,7 +68,8 @@ def learning_curve(
         figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
         axes = figure.subplot_mosaic([[name] for name in panels], sharex=True)
         if looks:
-            _draw_validation(axes["validation"], looks, control)
+            trained = [(row["step"], row["training"]) for row in rows if row.get("training")]
+            _draw_validation(axes["validation"], looks, trained, control)
         if losses:
             _draw_loss(axes["loss"], np.array(losses, dtype=np.float64))
         last = axes[panels[-1]]
@@ -77,17 +80,24 @@ def learning_curve(
         figure.align_ylabels()
 
 
-def _draw_validation(
-    axes: Axes, looks: list[tuple[int, Mapping[str, Any]]], control: float | None
-) -> None:
+def _draw_validation(axes: Axes, looks: Looks, trained: Looks, control: float | None) -> None:
     accuracy = looks[0][1].get("metric", "accuracy") == "accuracy"
     scale = 100.0 if accuracy else 1.0
     steps = np.array([step for step, _ in looks])
     means = np.array([_number(look["mean"]) for _, look in looks]) * scale
     halves = np.array([_number(look.get("interval95")) for _, look in looks]) * scale
     axes.fill_between(steps, means - halves, means + halves, color=BLUE, alpha=0.2, linewidth=0)
-    axes.plot(steps, means, color=BLUE, marker="o", markersize=3, linewidth=1.6)
+    judged = "meta-validation"
+    axes.plot(steps, means, color=BLUE, marker="o", markersize=3, linewidth=1.6, label=judged)
     axes.set_title("Meta-validation, with 95 % interval")
+    if trained:
+        at = [step for step, _ in trained]
+        seen = np.array([_number(look["mean"]) for _, look in trained]) * scale
+        axes.plot(
+            at, seen, color=GREEN, marker="s", markersize=3, linewidth=1.2, linestyle=(0, (4, 2)),
+            label="meta-train, same sizes",
+        )  # fmt: skip
+        axes.legend(loc="lower right" if accuracy else "upper right", fontsize=8.5)
     axes.set_ylabel("accuracy (%)" if accuracy else "mean squared error")
     axes.margins(y=0.12)
     if control is not None:

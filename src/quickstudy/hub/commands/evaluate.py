@@ -1,18 +1,24 @@
 """`quickstudy evaluate`."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quickstudy.hub.commands.options import Device, Json, RunFolder, Threads
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 def evaluate(
     run: RunFolder,
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            help="A name or a folder of class folders; what it was trained on if not given."
+            help="A name or a folder of class folders; what it was trained on if not given. "
+            "Several (given again, or A,B) are set beside the run's own meta-test."
         ),
     ] = None,
     split: Annotated[
@@ -23,13 +29,26 @@ def evaluate(
         ),
     ] = None,
     ways: Annotated[int, typer.Option(help="Classes in a task.")] = 5,
-    shots: Annotated[int, typer.Option(help="Support examples of a class.")] = 1,
+    shots: Annotated[
+        str, typer.Option(metavar="N[,N...]", help="Support examples of a class.")
+    ] = "1",
+    inner_steps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[,N...]",
+            help="Steps that adapting takes; the model's own if not given. Several are tried at "
+            "the first number of shots.",
+        ),
+    ] = None,
     queries: Annotated[int, typer.Option(help="Query examples of a class.")] = 5,
     tasks: Annotated[int, typer.Option(help="How many tasks.")] = 1000,
     seed: Annotated[int, typer.Option(help="Which tasks.")] = 0,
     batching: Annotated[
         str, typer.Option(metavar="auto|loop|vmap", help="How a batch of tasks runs.")
     ] = "auto",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the figures and the calibration.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
@@ -40,44 +59,141 @@ def evaluate(
       quickstudy evaluate runs/a
       quickstudy evaluate runs/a --data omniglot --ways 20 --tasks 1000 --json
       quickstudy evaluate runs/a --data photos/ --shots 5
+      quickstudy evaluate runs/a --shots 1,2,5,10 --inner-steps 0,1,2,5,10 --plot out.png
+      quickstudy evaluate runs/a --data omniglot --data photos/
     """
     from quickstudy.core import Batching
     from quickstudy.errors import RunError
     from quickstudy.hub import screen
-    from quickstudy.hub.evaluating import Setting, evaluate_run
+    from quickstudy.hub.evaluating import Setting
+    from quickstudy.hub.runs import check_writable
     from quickstudy.hub.sources import SPLITS
+    from quickstudy.hub.sweeps import sweep_run
 
     if split is not None and split not in SPLITS:
         raise RunError(f"--split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if plot is not None:
+        if plot.is_dir():
+            raise RunError(f"--plot must name a file, got the folder {plot}")
+        check_writable(plot)
     with screen.counting(screen.err(), "tasks") as tick:
-        result = evaluate_run(
+        swept = sweep_run(
             run,
-            Setting(ways, shots, queries, tasks, seed),
-            data=data,
+            Setting(ways=ways, queries=queries, tasks=tasks, seed=seed),
+            shots=_numbers("--shots", shots),
+            inner_steps=_numbers("--inner-steps", inner_steps) if inner_steps else (),
+            data=_names(data or ()),
             split=split,
             device=device,
             threads=threads,
             batching=Batching(batching),  # type: ignore[arg-type]
             tick=tick,
         )
+    if plot is not None:
+        from quickstudy.plots.evaluation import evaluation_picture
+
+        evaluation_picture(swept.rows, plot, calibration=swept.calibration, title=str(run))
+    if swept.passed_over:
+        screen.err().print(f"no gap to the run's own data: {swept.passed_over}", markup=False)
     if json:
-        screen.print_json(result)
+        screen.print_json(swept.rows[0] if len(swept.rows) == 1 else {"rows": swept.rows})
+    elif len(swept.rows) == 1:
+        _show(swept.rows[0])
     else:
-        _show(result)
+        _show_rows(screen.out(), swept.rows)
+    if plot is not None and not json:
+        screen.out().print(f"drawn: {plot}", markup=False)
+
+
+def _numbers(flag: str, given: str) -> list[int]:
+    """Whole numbers from "1,2,5", in the order given.
+
+    Raises:
+        RunError: they are something else, or one comes twice.
+    """
+    from quickstudy.errors import RunError
+
+    parts = [part.strip() for part in given.split(",")]
+    if not all(part.removeprefix("-").isdecimal() for part in parts):
+        raise RunError(f"{flag} must be whole numbers such as 1 or 1,2,5, got {given!r}")
+    numbers = [int(part) for part in parts]
+    if len(set(numbers)) < len(numbers):
+        raise RunError(f"{flag} must be different numbers, got {given!r}")
+    return numbers
+
+
+def _names(given: Sequence[str]) -> list[str]:
+    """Names of data; those with commas are taken apart, unless that is a folder's name."""
+    apart = [[name] if Path(name).exists() else name.split(",") for name in given]
+    return [name.strip() for names in apart for name in names if name.strip()]
 
 
 def _show(result: dict[str, Any]) -> None:
     from quickstudy.hub import screen
 
     console = screen.out()
-    what = f"{result['ways']}-way {result['shots']}-shot"
-    how = "transductive" if result["transductive"] else "inductive"
-    console.print(
-        f"{what} on {result['data']} ({result['split']}), {result['queries']} queries a class, "
-        f"{result['tasks']} tasks, {how}"
+    console.print(_heading(result, _size(result)), markup=False)
+    console.print(f"  {result['run']:<24} {screen.percent(result)}", markup=False)
+    control = result["control"]
+    console.print(f"  {control['name'] + ' (control)':<24} {screen.percent(control)}")
+    if "ece" in result:
+        ece, other = (_ece(row) for row in (result, control))
+        console.print(f"  {'calibration error (ECE)':<24} {ece} (control {other})")
+    if "rmse" in result:
+        console.print(f"  squared error in {result['units']}", markup=False)
+        said = ", ".join(f"{name} {error:.4g}" for name, error in result["rmse"].items())
+        console.print(f"  {'root mean squared error':<24} {said}", markup=False)
+
+
+def _heading(row: dict[str, Any], what: str) -> str:
+    how = "transductive" if row["transductive"] else "inductive"
+    each = "class" if "accuracy" in row else "task"
+    return (
+        f"{what} on {row['data']} ({row['split']}), {row['queries']} queries a {each}, "
+        f"{row['tasks']} tasks, {how}"
     )
-    console.print(f"  {result['run']:<24} {screen.percent(result)}")
-    if result["control"]:
-        console.print(
-            f"  {result['control']['name'] + ' (control)':<24} {screen.percent(result['control'])}"
-        )
+
+
+def _size(row: dict[str, Any]) -> str:
+    ways = f"{row['ways']}-way " if "accuracy" in row else ""
+    return f"{ways}{row['shots']}-shot"
+
+
+def _ece(row: dict[str, Any]) -> str:
+    return "-" if row["ece"] is None else f"{100 * row['ece']:.1f} %"
+
+
+def _show_rows(console: "Console", rows: Sequence[dict[str, Any]]) -> None:
+    """A table with the columns in which rows differ, and the figures."""
+    from rich.table import Table
+
+    from quickstudy.hub import screen
+
+    first = rows[0]
+    classes = "accuracy" in first
+    several = [key for key in ("data", "shots", "inner_steps") if len({r[key] for r in rows}) > 1]
+    same = f"{first['ways']}-way" if classes and "shots" in several else _size(first)
+    console.print(f"{first['run']}: {_heading(first, same)}", markup=False)
+    table = Table()
+    for key in several:
+        table.add_column(key.replace("_", " "), justify="left" if key == "data" else "right")
+    names = ["accuracy" if classes else "squared error", f"{first['control']['name']} (control)"]
+    names += ["ECE"] if classes else []
+    for name in [*names, *(["gap"] if "gap" in first else [])]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        cells = [f"{row['data']} ({row['split']})" if k == "data" else str(row[k]) for k in several]
+        cells += [screen.percent(row), screen.percent(row["control"])]
+        cells += [_ece(row)] if classes else []
+        cells += [_gap(row["gap"])] if "gap" in row else []
+        table.add_row(*cells)
+    console.print(table)
+    if "gap" in first:
+        console.print(f"gap: to {first['data']} ({first['split']}), the run's own")
+
+
+def _gap(gap: dict[str, Any] | None) -> str:
+    from quickstudy.hub import screen
+
+    sign = "+" if gap and next(iter(gap.values())) > 0 else ""
+    return sign + screen.percent(gap)

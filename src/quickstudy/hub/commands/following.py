@@ -10,17 +10,20 @@ from typing import Any
 
 import typer
 
+from quickstudy.core.distributed import ranks
 from quickstudy.hub import screen
+from quickstudy.hub.job import Stop
+from quickstudy.hub.processes import first
 from quickstudy.hub.training import Event, Finished, Started, Stepped
 
 INTERRUPTED = 130
 
 
-def follow(events: Iterator[Event], out: Path) -> Finished:
+def follow(begin: Callable[[Stop], Iterator[Event]], out: Path) -> Finished:
     """Show a run's progress on stderr until it ends.
 
     Args:
-        events: of `training.train` or `training.resume`.
+        begin: `training.train` or `training.resume`, told how to learn that it is to stop.
         out: the run's folder, as the user said it.
 
     Returns:
@@ -30,31 +33,47 @@ def follow(events: Iterator[Event], out: Path) -> Finished:
         Exit: it was stopped; it can be resumed then.
     """
     console = screen.err()
-    first = next(events)
-    if isinstance(first, Finished):
-        console.print(f"{out} has ended already")
-        return first
-    assert isinstance(first, Started)
-    config = first.run.config
-    data = Path(config.data).name if "/" in config.data else config.data
-    console.print(
-        f"meta-training {config.learner} on {data}: {first.parameters:,} parameters, "
-        f"{first.device}, in {out}" + (f", from step {first.step}" if first.step else "")
-    )
-    with interruptible() as stopped, screen.Steps(console, config.steps, first.step) as shown:
-        for event in events:
-            if isinstance(event, Finished):
-                return event
-            if isinstance(event, Stepped):
-                step = event.progress.step
-                shown.show(step, event.progress.loss, event.progress.validation)
-                if stopped() and step < config.steps:
-                    break
+    with interruptible() as stopped:
+        events = begin(stopped)
+        began = next(events)
+        if isinstance(began, Finished):
+            console.print(f"{out} has ended already")
+            return began
+        assert isinstance(began, Started)
+        config = began.run.config
+        _announce(began, out)
+        with screen.Steps(console, config.steps, began.step) as shown:
+            for event in events:
+                if isinstance(event, Finished):
+                    return event
+                if isinstance(event, Stepped):
+                    shown.show(event.progress)
+                    if event.progress.stop and event.progress.step < config.steps:
+                        break
     close = getattr(events, "close", None)
     if close:
         close()
+    step = event.progress.step if isinstance(event, Stepped) else began.step
     console.print(f"stopped after step {step}; go on with: quickstudy resume {out}")
     raise typer.Exit(INTERRUPTED)
+
+
+def _announce(began: Started, out: Path) -> None:
+    """Say what is trained on what, and where."""
+    console, config = screen.err(), began.run.config
+    data = Path(config.data).name if "/" in config.data else config.data
+    world = ranks()[1]
+    console.print(
+        f"meta-training {config.learner} on {data}: {began.parameters:,} parameters, "
+        f"{began.device}, in {out}"
+        + (f", on {world} processes" if world > 1 else "")
+        + (f", from step {began.step}" if began.step else "")
+    )
+    if world > config.tasks_per_step:
+        console.print(
+            f"note: {world} processes share {config.tasks_per_step} tasks a step, so some have "
+            "nothing to do; give more --tasks-per-step"
+        )
 
 
 @contextmanager
@@ -83,13 +102,16 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 def finish(ended: Finished, json: bool) -> None:
-    """Say how a run ended, and what to type next."""
+    """Say how a run ended, and what to type next; one of many processes says it."""
+    if not first():
+        return
     if json:
         screen.print_json(ended.report)
         return
     console, report = screen.out(), ended.report
     took = screen.duration(report["seconds"])
-    console.print(f"trained {report['steps']} steps in {took}; {summary(report)}")
+    early = ", stopped early" if report.get("stopped_early") else ""
+    console.print(f"trained {report['steps']} steps in {took}{early}; {summary(report)}")
     console.print(f"the model, report.json and pictures are in {ended.run.folder}")
     console.print(f"next: quickstudy evaluate {ended.run.folder}")
 
@@ -100,6 +122,8 @@ def summary(report: dict[str, Any]) -> str:
     if not best:
         return "no meta-validation was finite"
     said = f"meta-validation {_score(best)} at step {best['step']}{_looked(best)}"
+    if best.get("gap") is not None:
+        said += f", gap to meta-train {screen.gap(best['gap'], best['metric'])}"
     return said + (f" ({control['name']}, the control: {_score(control)})" if control else "")
 
 

@@ -29,8 +29,8 @@ def train(
     data: Annotated[
         str | None,
         _option(
-            text="glyphs, omniglot, blobs, sinusoids, or a folder of class folders of images. "
-            "Default: glyphs.",
+            text="glyphs, omniglot, blobs, sinusoids, a folder of class folders of images, or a "
+            "table (.csv, .parquet). Default: glyphs.",
             panel=DATA,
         ),
     ] = None,
@@ -46,8 +46,36 @@ def train(
         int | None,
         _option(text="1 grey, 3 colour. Default: as the folder's images are.", panel=DATA),
     ] = None,
+    group: Annotated[
+        str | None,
+        _option(
+            text="The column of a table whose values are the tasks; none where the target is the "
+            "class.",
+            panel=DATA,
+            metavar="COLUMN",
+        ),
+    ] = None,
+    features: Annotated[
+        str | None,
+        _option(
+            text="The columns of a table that are inputs. Default: all other numeric ones.",
+            panel=DATA,
+            metavar="A,B,...",
+        ),
+    ] = None,
+    targets: Annotated[
+        str | None,
+        _option(text="The columns of a table to predict.", panel=DATA, metavar="Y,Z,..."),
+    ] = None,
+    leave_out_small: Annotated[
+        bool | None,
+        _option(
+            "--leave-out-small", text="Leave out groups of a table with too few rows.", panel=DATA
+        ),
+    ] = None,
     learner: Annotated[
-        str | None, _option(text="ProtoNet, MAML, ... Default: ProtoNet.", panel=LEARNER)
+        str | None,
+        _option(text="As `quickstudy learners` lists them. Default: ProtoNet.", panel=LEARNER),
     ] = None,
     backbone: Annotated[
         str | None,
@@ -72,6 +100,18 @@ def train(
     first_order: Annotated[
         bool | None,
         _option("--first-order", text="Treat inner gradients as constants.", panel=LEARNER),
+    ] = None,
+    rule: Annotated[
+        str | None,
+        _option(text="How the inner loop moves: SGD or LearnedRates. Default: SGD.", panel=LEARNER),
+    ] = None,
+    rule_option: Annotated[
+        list[str] | None,
+        _option(
+            text="Any argument of the rule's constructor (per=tensor: a learned rate a layer).",
+            panel=LEARNER,
+            metavar="NAME=VALUE",
+        ),
     ] = None,
     learner_option: Annotated[
         list[str] | None,
@@ -158,6 +198,13 @@ def train(
         int | None,
         _option(text="Steps between meta-validations. Default: a tenth of all.", panel=LOOKS),
     ] = None,
+    patience: Annotated[
+        int | None,
+        _option(
+            text="Stop after so many meta-validations without a better one. Default: never.",
+            panel=LOOKS,
+        ),
+    ] = None,
     validation_tasks: Annotated[
         int | None, _option(text="Tasks of a meta-validation. Default: 200.", panel=LOOKS)
     ] = None,
@@ -165,7 +212,8 @@ def train(
         int | None, _option(text="Classes in such a task. Default: 5.", panel=LOOKS)
     ] = None,
     validation_shots: Annotated[
-        int | None, _option(text="Support examples of a class in it. Default: 1.", panel=LOOKS)
+        int | None,
+        _option(text="Support examples of a class in it. Default: as --shots.", panel=LOOKS),
     ] = None,
     validation_queries: Annotated[
         int | None, _option(text="Query examples of a class in it. Default: 5.", panel=LOOKS)
@@ -189,10 +237,12 @@ def train(
       quickstudy train --recipe fonts --out runs/fonts
       quickstudy train --data photos/ --learner maml --out runs/photos
       quickstudy train --data sinusoids --learner maml --shots 10 --out runs/sines
+      quickstudy train --data sales.csv --group store --targets sold --learner maml --out runs/s
       quickstudy train --learner-option distance=cosine --out runs/b
     """
     from quickstudy.hub.commands.following import finish, follow
     from quickstudy.hub.config import TrainConfig, make_config
+    from quickstudy.hub.processes import joined
     from quickstudy.hub.training import train as run
 
     given = {
@@ -202,8 +252,11 @@ def train(
     }
     given["learner_options"] = pairs(learner_option, "--learner-option")
     given["backbone_options"] = pairs(backbone_option, "--backbone-option")
+    given["rule_options"] = pairs(rule_option, "--rule-option")
     given = {name: value for name, value in given.items() if value != {}}
-    finish(follow(run(make_config(given, recipe), out, overwrite=overwrite), out), json)
+    config = make_config(given, recipe)
+    with joined():
+        finish(follow(lambda stop: run(config, out, overwrite=overwrite, stop=stop), out), json)
 
 
 def pairs(given: list[str] | None, flag: str) -> dict[str, object]:
@@ -249,6 +302,8 @@ def resume(
       quickstudy resume runs/a
     """
     from quickstudy.hub.commands.following import finish, follow
+    from quickstudy.hub.processes import joined
     from quickstudy.hub.training import resume as go_on
 
-    finish(follow(go_on(run, device=device), run), json)
+    with joined():
+        finish(follow(lambda stop: go_on(run, device=device, stop=stop), run), json)

@@ -1,0 +1,75 @@
+"""`quickstudy bench sampler`."""
+
+from typing import Annotated
+
+import typer
+
+from quickstudy.hub.commands.options import Json, Threads
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def bench() -> None:
+    """Measure how fast things are on this machine; no data is needed.
+
+    Other work on the machine slows it down while it measures.
+
+    Examples:
+      quickstudy bench sampler
+      quickstudy bench sampler --json
+    """
+
+
+@app.command()
+def sampler(
+    batch: Annotated[
+        int, typer.Option(metavar="N", help="Tasks sampled at once, and in a training step.")
+    ] = 4,
+    ways: Annotated[int, typer.Option(help="Classes in a task.")] = 5,
+    shots: Annotated[int, typer.Option(help="Support images of a class.")] = 1,
+    queries: Annotated[int, typer.Option(help="Query images of a class.")] = 15,
+    repeats: Annotated[int, typer.Option(metavar="N", help="How often each is timed.")] = 15,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Time the sampling of tasks on one core, alone and as a share of a ProtoNet training step.
+
+    The images are noise in the shape of Omniglot's meta-train: 1,028 classes of
+    20 images, 28x28. The step (sample, forward, backward, Adam) uses all
+    threads, or --threads.
+
+    Examples:
+      quickstudy bench sampler
+      quickstudy bench sampler --batch 1 --threads 1 --json
+    """
+    from quickstudy.hub import screen
+    from quickstudy.hub.benching import bench_sampler
+
+    found = bench_sampler(
+        batch=batch,
+        ways=ways,
+        shots=shots,
+        queries=queries,
+        repeats=repeats,
+        threads=threads,
+    )
+    if json:
+        screen.print_json(found)
+        return
+    console = screen.out()
+    slow, fast = found["spread"]["tasks_per_second"]
+    low, high = found["spread"]["share_of_protonet_step"]
+    others = ", ".join(f"{value:,.0f} by {size}" for size, value in found["by_batch"].items())
+    console.print(
+        f"{ways}-way {shots}-shot tasks of 28x28 images, {queries} queries a class, "
+        f"{batch} at a time; {repeats} repeats"
+    )
+    rows = {
+        "tasks a second": f"{found['tasks_per_second']:,.0f} on one core ({slow:,.0f}-{fast:,.0f})",
+        "share of a step": f"{found['share_of_protonet_step']:.2%} ({low:.2%}-{high:.2%}) of "
+        f"ProtoNet's {1000 * found['step_seconds']:.0f} ms on {found['threads']['step']} threads",
+        "tasks at a time": others,
+    }
+    for name, value in rows.items():
+        console.print(f"  {name:<16} {value}", markup=False)

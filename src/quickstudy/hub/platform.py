@@ -1,0 +1,344 @@
+"""The platform: a net, tasks and a method in, a model that adapts out."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import JsonValue, ValidationError
+from torch import nn
+
+from quickstudy.core import Learner, Task, TaskSource
+from quickstudy.data.columns import Columns
+from quickstudy.errors import RunError, TaskError
+from quickstudy.hub import screen
+from quickstudy.hub.catalogue import build_learner, load_model
+from quickstudy.hub.config import TrainConfig, explain
+from quickstudy.hub.devices import choose_device
+from quickstudy.hub.evaluating import Setting, judge
+from quickstudy.hub.given import Given, open_given, tasks_of
+from quickstudy.hub.history import History
+from quickstudy.hub.job import Job, drawn_sizes, job_of, ready, row_of
+from quickstudy.hub.predictor import Deployable, Predictor, deploy
+from quickstudy.hub.runs import METRICS, Metrics, create_run, open_run
+from quickstudy.hub.sources import Split
+from quickstudy.hub.subjects import open_for
+from quickstudy.hub.training import Event, Finished, Stepped, finish, resume_job, train_job
+
+
+class Platform:
+    """Meta-train any learner on any tasks, watch it, judge it, store it, and deploy it.
+
+    What `quickstudy train`, `evaluate` and `adapt` do from the shell, as one object.
+
+    Args:
+        net: the backbone: a module (inputs [n, ...] to features [n, d], d in its attribute
+            `features`), or a name in `quickstudy.nets`; None for the one that suits the data.
+        tasks: what to learn from: a name that `--data` knows or a folder; a pool or splits of
+            classes; a map-style data set; anything with `sample(count, generator)`; a dictionary of
+            `support_x`, `support_y`, `query_x`, `query_y`, or a list of these.
+        learner: a name in `quickstudy learners`, "maml" or "prototypical" say, or a `Learner`,
+            which brings its own net.
+        validation: meta-validation tasks; see `tasks`. Where neither they nor `test` are given,
+            classes are split at random, and a task source hands out fresh tasks.
+        test: meta-test tasks; those of meta-validation where not given.
+        ways: classes of a task, or a range (low, high), where tasks are drawn from classes.
+        shots: support examples of a class, or a range.
+        queries: query examples of a class.
+        options: arguments of the learner's constructor.
+        device: "auto", "cpu", "cuda" or "mps".
+        seed: of the first weights and of the tasks.
+
+    Attributes:
+        learner: the learner, as trained so far.
+        source: the data.
+        history: a row for each outer step so far.
+
+    Raises:
+        QuickstudyError: data, learner or an option that cannot be used.
+
+    Examples:
+        >>> from quickstudy.data import Blobs
+        >>> from quickstudy.nets import MLP
+        >>> platform = Platform(MLP(2, [16], 8), Blobs(way=3, shot=1, queries=5), "prototypical")
+        >>> platform.meta_train(steps=20, evaluate_every=10, progress=False)["step"][-1]
+        20
+        >>> predictor = platform.deploy(([[0.0, 0.0], [1.0, 1.0]], ["low", "high"]))
+        >>> predictor.predict([[0.1, 0.1]])
+        ['low']
+    """
+
+    def __init__(
+        self,
+        net: nn.Module | str | None = None,
+        tasks: Given = "glyphs",
+        learner: str | Learner = "ProtoNet",
+        *,
+        validation: Given | None = None,
+        test: Given | None = None,
+        ways: int | tuple[int, int] = 5,
+        shots: int | tuple[int, int] = 1,
+        queries: int = 5,
+        options: Mapping[str, Any] | None = None,
+        device: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.source = open_given(tasks, validation, test)
+        self.history = History()
+        own = isinstance(learner, Learner)
+        self.config = _checked(
+            {
+                "data": self.source.name,
+                "learner": type(learner).__name__ if own else learner,
+                "backbone": net if isinstance(net, str) else None,
+                "learner_options": dict(options or {}),
+                "ways": ways,
+                "shots": shots,
+                "queries": queries,
+                "device": device,
+                "seed": seed,
+            }
+            | {
+                "validation_ways": ways if isinstance(ways, int) else ways[0],
+                "validation_queries": queries,
+            }
+        )
+        if isinstance(learner, Learner):
+            if net is not None or options:
+                raise TaskError("a learner brings its net and its options; got others beside it")
+            self.learner = learner
+        else:
+            torch.manual_seed(seed)
+            shape, outputs = self.source.input_shape, self.source.outputs
+            module = net if isinstance(net, nn.Module) else None
+            self.learner = build_learner(self.config, shape, outputs, module)
+        self.learner.to(choose_device(device))
+        self._job: Job | None = None
+
+    def meta_train(
+        self,
+        steps: int = 2000,
+        tasks_per_step: int = 1,
+        evaluate_every: int | None = None,
+        *,
+        rate: float = 1e-3,
+        schedule: Literal["constant", "cosine", "one-cycle"] = "one-cycle",
+        patience: int | None = None,
+        weight_decay: float = 0.0,
+        average: float = 0.0,
+        clip: float | None = 10.0,
+        nonfinite: Literal["stop", "skip"] = "stop",
+        validation_tasks: int = 200,
+        out: Path | str | None = None,
+        overwrite: bool = False,
+        progress: bool = True,
+    ) -> History:
+        """Meta-train, with a look at meta-validation now and then; called again, it goes on.
+
+        The best weights that meta-validation saw are kept.
+
+        Args:
+            steps: outer steps.
+            tasks_per_step: tasks of each.
+            evaluate_every: steps between looks; a tenth of all where None.
+            rate: of Adam, the outer optimizer.
+            schedule: how the rate goes.
+            patience: stop after so many looks without a better one; None for never.
+            weight_decay: decoupled.
+            average: decay of a running mean of the weights; 0 for none.
+            clip: largest gradient norm; None for no limit.
+            nonfinite: what a loss that is not finite does.
+            validation_tasks: tasks of a look.
+            out: a run's folder, with checkpoints, metrics, pictures and the model, as
+                `quickstudy train` makes it; nothing is written where None.
+            overwrite: replace a run that is there.
+            progress: show a progress bar.
+
+        Returns:
+            The history so far.
+
+        Raises:
+            QuickstudyError: tasks that do not fit the learner, an option out of range, a loss that
+                is not finite, or a folder that cannot be written.
+        """
+        self.config = _checked(
+            self.config.model_dump()
+            | {
+                "steps": steps,
+                "tasks_per_step": tasks_per_step,
+                "evaluate_every": evaluate_every,
+                "rate": rate,
+                "schedule": schedule,
+                "patience": patience,
+                "weight_decay": weight_decay,
+                "average": average,
+                "clip": clip,
+                "nonfinite": nonfinite,
+                "validation_tasks": validation_tasks,
+            }
+        )
+        ready(self.config)
+        job = job_of(self.config, self.source, self.learner)
+        if out is None:
+            job.try_out()
+            return self._go(job, _steps_of(job), progress)
+        return self._go(job, train_job(job, out, overwrite=overwrite), progress)
+
+    def resume(self, out: Path | str, progress: bool = True) -> History:
+        """Go on with a run that `meta_train` began in a folder and that was stopped or killed.
+
+        Raises:
+            QuickstudyError: there is no run, or it is of another learner.
+        """
+        config = open_run(out).config
+        ready(config)
+        job = job_of(config, self.source, self.learner)
+        self.config = config
+        return self._go(job, resume_job(out, lambda run: job), progress)
+
+    def evaluate(
+        self,
+        tasks: Given | None = None,
+        *,
+        count: int = 1000,
+        split: Split = "test",
+        ways: int | None = None,
+        shots: int | None = None,
+        queries: int | None = None,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """Adapt to the support of many tasks and judge the queries, beside the control.
+
+        Args:
+            tasks: on what; meta-test tasks of the platform's own data where None.
+            count: how many tasks.
+            split: which of the platform's own.
+            ways: classes of a task, where tasks are drawn from classes; as in training where None.
+            shots: support examples of a class, likewise.
+            queries: query examples of a class, likewise.
+            seed: which tasks.
+
+        Returns:
+            What `quickstudy evaluate --json` prints: accuracy and interval95 in 0..1 (or
+            squared_error), ece, tasks, control, ...
+
+        Raises:
+            QuickstudyError: tasks that cannot be drawn or do not fit.
+        """
+        own = self.config.validation_sizes
+        sizes = (ways or own[0], shots or own[1], queries or own[2])
+        setting = Setting(*sizes, tasks=count, seed=seed)
+        setting.check()
+        drawn: TaskSource[Task] = (
+            self.source.tasks(split, *sizes) if tasks is None else tasks_of(tasks, split, *sizes)
+        )
+        return judge(self.learner, drawn, setting) | drawn_sizes(
+            drawn, self.learner.targets == "classes"
+        )
+
+    def deploy(self, task: Deployable) -> Predictor:
+        """Adapt to a new task and return what answers for it; see `predictor.deploy`.
+
+        Raises:
+            TaskError: what is given is no support set, or none that the learner takes.
+        """
+        how = self.source.preprocessing
+        return deploy(self.learner, task, how if isinstance(how, Columns) else None)
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Store the model and its history as a run's folder, which every command understands.
+
+        Raises:
+            QuickstudyError: something is there, or it cannot be written.
+        """
+        job = self._job or job_of(self.config, self.source, self.learner)
+        kept = self.source.kept()
+        keep = kept.model_dump(mode="json") if kept else None
+        run = create_run(Path(path), self.config, overwrite, keep)
+        with run.lock(), closing(Metrics(run / METRICS)) as metrics:
+            for record in self.history.records:
+                metrics.append(record)
+            metrics.settle()
+            seconds = self.history.records[-1]["seconds"] if self.history.records else 0.0
+            finish(run, job, seconds)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        tasks: Given | None = None,
+        *,
+        validation: Given | None = None,
+        test: Given | None = None,
+        net: nn.Module | None = None,
+        device: str = "auto",
+    ) -> Self:
+        """The platform of a run's folder, from `save` or `quickstudy train`.
+
+        Args:
+            path: the folder.
+            tasks: its tasks, where they were handed in from Python; else they are opened again.
+            validation: as for the class.
+            test: as for the class.
+            net: your own net, where the learner was stored with one.
+            device: where.
+
+        Raises:
+            QuickstudyError: there is no model, or its tasks are not there.
+        """
+        run = open_run(path)
+        learner, model = load_model(path, net=net, device=choose_device(device))
+        source: Given = tasks
+        if tasks is None:
+            source = open_for(model.manifest, path, run.config.data, choose_device(device))
+        platform = cls(
+            None, source, learner.train(), validation=validation, test=test, device=device
+        )
+        platform.config = run.config
+        control = model.manifest.metrics.get("control")
+        mean = control.get("mean") if isinstance(control, dict) else None
+        platform.history = History(run.metrics(), mean if isinstance(mean, float) else None)
+        return platform
+
+    def _go(self, job: Job, events: Iterator[Event], progress: bool) -> History:
+        """Iterate a job to its end, or until somebody presses Ctrl-C, and keep what happened."""
+        before = list(self.history.records)
+        done, spent = (before[-1]["step"], before[-1]["seconds"]) if before else (0, 0.0)
+        self._job = job
+        records: list[dict[str, JsonValue]] = []
+        console = screen.err()
+        console.quiet = console.quiet or not progress
+        try:
+            with closing(events), screen.Steps(console, job.config.steps) as shown:  # type: ignore[type-var]
+                for event in events:
+                    if isinstance(event, Stepped):
+                        shown.show(event.progress)
+                        row = row_of(event.progress, event.seconds + spent)
+                        records.append(row | {"step": event.progress.step + done})
+                    elif isinstance(event, Finished) and event.report:
+                        before, records = [], event.run.metrics()
+                        self.learner = event.learner
+        except KeyboardInterrupt:
+            job.fit.use_kept_weights()
+            raise
+        finally:
+            self.learner.eval()
+            control = job.control() if records else None
+            self.history = History(before + records, control and control[1].mean)
+        return self.history
+
+
+def _steps_of(job: Job) -> Iterator[Stepped]:
+    """The steps of a job that writes nothing."""
+    start = time.monotonic()
+    for progress in job.fit:
+        yield Stepped(progress, time.monotonic() - start)
+
+
+def _checked(options: dict[str, Any]) -> TrainConfig:
+    try:
+        return TrainConfig.model_validate(options)
+    except ValidationError as error:
+        raise RunError(explain(error, prefix="")) from None

@@ -1,0 +1,108 @@
+"""One job on many processes, as `torchrun` starts them: how they meet and speak with one voice."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import distributed
+
+from quickstudy.core.distributed import peers_there, ranks
+from quickstudy.errors import PeerLost, QuickstudyError, RunError
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for another that is there and does not answer."""
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Meet the other processes that the environment speaks of; alone, nothing happens.
+
+    `torchrun` sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
+
+    Raises:
+        RunError: the environment is not whole, or the others do not come.
+
+    Examples:
+        >>> with joined():
+        ...     first()
+        True
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
+        yield
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    try:
+        distributed.init_process_group(backend, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(f"the processes of this job do not find each other: {reason}") from None
+    yield
+    # Not after an error, as it would wait for who is gone. Together, as a process that leaves while
+    # others are at work may be aborted by threads of its own.
+    gathered(None)
+    distributed.destroy_process_group()
+
+
+def first() -> bool:
+    """Whether this process writes and speaks for all: the only one there is, or rank 0."""
+    return ranks()[0] == 0
+
+
+def local_rank() -> int:
+    """Which of this machine's processes of the job this one is; 0 where it is alone.
+
+    Examples:
+        >>> local_rank()
+        0
+    """
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """What any process of the job finds wrong stops all of them, with the first one's words.
+
+    Every process has to enter and leave this together.
+
+    Raises:
+        QuickstudyError: one of them raised it.
+    """
+    failed: QuickstudyError | None = None
+    try:
+        yield
+    except PeerLost:
+        raise
+    except QuickstudyError as error:
+        failed = error
+    said = gathered(str(failed) if failed else None)
+    if failed:
+        raise failed
+    wrong = next((words for words in said if words is not None), None)
+    if wrong is not None:
+        raise RunError(wrong)
+
+
+def gathered(value: Any) -> list[Any]:
+    """The values of all processes, by rank.
+
+    Examples:
+        >>> gathered(7)
+        [7]
+    """
+    world = ranks()[1]
+    if world == 1:
+        return [value]
+    values: list[Any] = [None] * world
+    with peers_there():
+        distributed.all_gather_object(values, value)
+    return values
+
+
+def only_first(context: Any) -> Any:
+    """A context that the first process enters, and the others do not."""
+    return context if first() else nullcontext()

@@ -1,0 +1,163 @@
+"""The stored model that is judged, and data that it never saw."""
+
+import contextlib
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from quickstudy.artefacts.manifest import MANIFEST, Manifest
+from quickstudy.core import Learner
+from quickstudy.data.columns import Columns
+from quickstudy.data.frames import is_table
+from quickstudy.data.leakage import listed, shared_images
+from quickstudy.data.pools import Pool
+from quickstudy.errors import DataError, RunError
+from quickstudy.hub.catalogue import load_model
+from quickstudy.hub.devices import choose_device, set_threads
+from quickstudy.hub.kept import KeptFolder, parse_kept
+from quickstudy.hub.sources import (
+    SOURCES,
+    Images,
+    Source,
+    Split,
+    Wanted,
+    open_source,
+)
+from quickstudy.hub.tables import Rows, reading_of
+
+
+class Subject(NamedTuple):
+    """A stored model that is to be judged.
+
+    Attributes:
+        path: its folder, as the user wrote it.
+        learner: in evaluation mode.
+        manifest: what is known of it.
+        device: where it lies.
+    """
+
+    path: Path | str
+    learner: Learner
+    manifest: Manifest
+    device: torch.device
+
+    @property
+    def trained_on(self) -> str | None:
+        """The data of its run, as `--data` said it; None where it does not say."""
+        config = self.manifest.training.get("config")
+        data = config.get("data") if isinstance(config, dict) else None
+        return data if isinstance(data, str) else None
+
+
+def open_subject(path: Path | str, device: str = "auto", threads: int | None = None) -> Subject:
+    """The model in a run's folder, ready to be judged.
+
+    Raises:
+        QuickstudyError: no such run, or a device that is not there.
+    """
+    set_threads(threads)
+    where = choose_device(device)
+    learner, model = load_model(path, device=where)
+    return Subject(path, learner, model.manifest, where)
+
+
+def open_domain(
+    subject: Subject, data: str | None = None, split: Split | None = None
+) -> tuple[Source, Split]:
+    """The data that a model is judged on, and which split of it.
+
+    Args:
+        subject: the model.
+        data: a name or a folder; what it was trained on where None.
+        split: see `evaluate_run`.
+
+    Raises:
+        QuickstudyError: no such data, data that does not fit the model, or that it was trained on.
+    """
+    data = data or subject.trained_on
+    if data is None:
+        raise RunError(f"{subject.path} does not say what it was trained on; name data with --data")
+    source = open_for(subject.manifest, subject.path, data, subject.device)
+    if isinstance(source, Images | Rows) and not source.curated:
+        split = split or _unseen(source, subject)
+    split = split or "test"
+    if isinstance(source, Images) and split != "train":
+        _refuse_seen(source, split, subject)
+    return source, split
+
+
+def open_for(
+    manifest: Manifest, path: Path | str, data: str, device: torch.device | None = None
+) -> Source:
+    """Data as the input of a stored model.
+
+    Raises:
+        RunError: the model takes another kind of input.
+    """
+    how = reading_of(manifest.preprocessing, path)
+    if is_table(data) and not isinstance(how, Columns):
+        raise RunError(f"the model in {path} was not trained on a table, so {data} is not for it")
+    kept = parse_kept(manifest.training.get("kept"), Path(path, MANIFEST))
+    where = device or torch.device("cpu")
+    source = open_source(data, Wanted(preprocessing=how, device=where, kept=kept))
+    if manifest.input_shape is not None and list(source.input_shape) != manifest.input_shape:
+        raise RunError(
+            f"the model in {path} takes inputs {manifest.input_shape}, "
+            f"those of {source.name} are {list(source.input_shape)}"
+        )
+    return source
+
+
+def _unseen(source: Images | Rows, subject: Subject) -> Split:
+    """The split of a folder that holds what a model never saw: all, or what is not the run's own.
+
+    Raises:
+        RunError: there is none, or nobody knows which classes they are.
+    """
+    told = subject.manifest.training.get("kept") is not None
+    own = None if told else subject.trained_on
+    if own is not None and Path(own).is_dir() and Path(own).samefile(source.name):
+        raise RunError(
+            f"{subject.path} was trained on {source.name} and does not say on which classes of it; "
+            "name others with --data"
+        )
+    if not {"all", "test"} & set(source.pools):
+        what = "class" if source.outputs is None else "group"
+        raise RunError(f"{source.name} holds no {what} that the model in {subject.path} never saw")
+    return "all" if "all" in source.pools else "test"
+
+
+def _refuse_seen(source: Images, split: Split, subject: Subject) -> None:
+    """Refuse images that a model was trained on, whatever their classes are called now.
+
+    Raises:
+        DataError: names the classes.
+    """
+    seen = _seen_images(source, subject)
+    shared = shared_images(seen, source.pool(split)) if seen else []
+    if shared:
+        raise DataError(
+            f"{source.name} holds images that the model in {subject.path} was trained on: "
+            f"{listed(shared)}"
+        )
+
+
+def _seen_images(source: Images, subject: Subject) -> Pool | None:
+    """What a model was trained on, where that is still to be found; None where it is not."""
+    kept = parse_kept(subject.manifest.training.get("kept"), Path(subject.path, MANIFEST))
+    if not isinstance(kept, KeptFolder):
+        own = subject.trained_on
+        # A collection's own splits share nothing, and how a folder was split is not known.
+        if own is None or own == source.name or own.lower() not in SOURCES:
+            return None
+    elif not kept.place.is_dir():
+        return source.pools.get("train") if kept.known(source.name) else None
+    elif not source.curated and Path(source.name).samefile(kept.place):
+        return source.pools.get("train")
+    else:
+        own = kept.folder
+    with contextlib.suppress(DataError):  # a folder that is no longer whole, a missing collection
+        trained = open_for(subject.manifest, subject.path, own)
+        return trained.pools.get("train") if isinstance(trained, Images) else None
+    return None

@@ -1,0 +1,180 @@
+"""Accuracy against shots, inner steps and data: one model, many settings, each with its control."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from quickstudy.core import Batching, Evaluation
+from quickstudy.errors import DataError, RunError
+from quickstudy.hub.evaluating import (
+    Setting,
+    Tick,
+    as_row,
+    control_of,
+    inner_steps_of,
+    score_of,
+    taking_steps,
+    units_of,
+)
+from quickstudy.hub.sources import Source, Split
+from quickstudy.hub.subjects import Subject, open_domain, open_subject
+
+
+class Swept(NamedTuple):
+    """What came of a sweep.
+
+    Attributes:
+        rows: one mapping a setting, as JSON; see `sweep_run`.
+        calibration: of the first row, [bins, 3]; None for real targets.
+        passed_over: why the model's own data is not among the rows, where it should be.
+    """
+
+    rows: list[dict[str, Any]]
+    calibration: Tensor | None
+    passed_over: str | None = None
+
+
+def sweep_run(
+    path: Path | str,
+    setting: Setting,
+    *,
+    shots: Sequence[int],
+    inner_steps: Sequence[int] = (),
+    data: Sequence[str] = (),
+    split: Split | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    batching: Batching | None = None,
+    tick: Tick | None = None,
+) -> Swept:
+    """Evaluate a run over several shots, inner steps or collections of data.
+
+    Shots are swept at the model's own number of inner steps, or at the one that is given; inner
+    steps at the first number of shots. Where there are several data, the model's own meta-test
+    comes first, whether it is named or not, and each row says its gap to that.
+
+    Args:
+        path: the run's folder.
+        setting: all that stays the same.
+        shots: support examples a class, at least one number.
+        inner_steps: that adapting takes; none given for the model's own.
+        data: names or folders; what it was trained on where none is given.
+        split: of every data; see `evaluate_run`.
+        device: where.
+        threads: of the CPU.
+        batching: how tasks run.
+        tick: told after each few tasks.
+
+    Returns:
+        Rows with all keys of `evaluate_run`, and "gap" where there are several data: the figure and
+        interval of the difference to the own meta-test at the same setting; None for itself.
+
+    Raises:
+        QuickstudyError: as for `evaluate_run`; inner steps for a learner that takes none.
+    """
+    for one in {setting._replace(shots=n, inner_steps=None) for n in shots}:
+        one.check()
+    for steps in inner_steps:
+        setting._replace(inner_steps=steps).check()
+    subject = open_subject(path, device, threads)
+    for steps in inner_steps:
+        with taking_steps(subject.learner, steps):  # refused before anything runs
+            pass
+    domains, passed_over = _domains(subject, data, split)
+    settings = _settings(setting, shots, inner_steps, inner_steps_of(subject.learner))
+    drawn = [  # every source of tasks, so that what cannot be drawn is refused first
+        (source, where, one, source.tasks(where, one.ways, one.shots, one.queries))
+        for source, where in domains
+        for one in settings
+    ]
+    rows: list[dict[str, Any]] = []
+    scores: list[Evaluation] = []
+    controls: dict[tuple[str, int], tuple[str, Evaluation]] = {}
+    for number, (source, where, one, tasks) in enumerate(drawn):
+        done = number * setting.tasks
+
+        def told(judged: int, _: int, done: int = done) -> None:
+            if tick:
+                tick(done + judged, len(drawn) * setting.tasks)
+
+        score = score_of(subject.learner, tasks, one, batching=batching, tick=told)
+        key = (source.name, one.shots)
+        if key not in controls:
+            controls[key] = control_of(
+                subject.learner, tasks, one.tasks, one.seed, batching or Batching()
+            )
+        row = as_row(subject.learner, one, score, controls[key])
+        row |= units_of(source, subject.learner, tasks, one, batching)
+        rows.append({"run": str(path), "data": source.name, "split": where, **row})
+        scores.append(score)
+    if len(domains) > 1:
+        own = None if passed_over else len(settings)
+        rows = [_with_gap(row, i, rows, own) for i, row in enumerate(rows)]
+    return Swept(rows, scores[0].calibration, passed_over)
+
+
+def _domains(
+    subject: Subject, data: Sequence[str], split: Split | None
+) -> tuple[list[tuple[Source, Split]], str | None]:
+    """The data, the model's own first where there are several; and why that is missing."""
+    if not data:
+        return [open_domain(subject, None, split)], None
+    opened = [open_domain(subject, name, split) for name in data]
+    if len(opened) == 1:
+        return opened, None
+    names = [source.name for source, _ in opened]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RunError(f"--data must name each data once, got {', '.join(twice)} again")
+    own = next((i for i, name in enumerate(names) if _same(name, subject.trained_on)), None)
+    if own is not None:
+        return [opened.pop(own), *opened], None
+    try:
+        return [open_domain(subject, None, split), *opened], None
+    except (DataError, RunError) as error:
+        return opened, str(error)
+
+
+def _same(name: str, own: str | None) -> bool:
+    """Whether two names of data, or paths of folders, mean the same."""
+    if own is None or name == own:
+        return name == own
+    return Path(name).is_dir() and Path(own).is_dir() and Path(name).samefile(own)
+
+
+def _settings(
+    setting: Setting, shots: Sequence[int], inner_steps: Sequence[int], own: int | None
+) -> list[Setting]:
+    """One for each number of shots, then one for each of inner steps, none of them twice."""
+    steps = inner_steps[0] if len(inner_steps) == 1 else own
+    several = [
+        setting._replace(shots=shots[0], inner_steps=number)
+        for number in inner_steps
+        if len(inner_steps) > 1
+    ]
+    one = [setting._replace(shots=number, inner_steps=steps) for number in shots]
+    return list(dict.fromkeys([*(one if len(one) > 1 or not several else []), *several]))
+
+
+def _with_gap(
+    row: dict[str, Any], place: int, rows: Sequence[dict[str, Any]], own: int | None
+) -> dict[str, Any]:
+    """A row and how far it is from the own data's in the same setting.
+
+    Args:
+        row: one of the rows.
+        place: which.
+        rows: those of the own data first, setting by setting, then the next data's.
+        own: how many there are of each data; None where the own data is not among them.
+    """
+    if own is None or place < own:
+        return {**row, "gap": None}
+    home = rows[place % own]
+    metric = "accuracy" if "accuracy" in row else "squared_error"
+    if None in (row[metric], home[metric]):
+        return {**row, "gap": None}
+    halves = [row["interval95"], home["interval95"]]
+    interval = None if None in halves else round(sum(h * h for h in halves) ** 0.5, 6)
+    return {**row, "gap": {metric: round(row[metric] - home[metric], 6), "interval95": interval}}

@@ -1,0 +1,126 @@
+"""`quickstudy data prepare` on collections that are published, here by a server on this machine."""
+
+import gzip
+import hashlib
+import os
+import shutil
+
+import numpy as np
+import pytest
+from tests.data.loopback import Server, files, says
+
+from quickstudy.data import sources
+from quickstudy.data.fashion import FASHION_FILE, FASHION_REMOTES
+from quickstudy.errors import DataError
+from quickstudy.hub.sources import open_source
+
+
+def published():
+    """Fashion-MNIST's files with other pictures in them: name to content."""
+    labels = (np.arange(10_000) % 10).astype(np.uint8)
+    images = np.repeat(labels, 784) * 25
+    heads = (bytes([0, 0, 8, 3, 0, 0, 39, 16, 0, 0, 0, 28, 0, 0, 0, 28]), bytes([0, 0, 8, 1, 0, 0]))
+    return {
+        FASHION_REMOTES[0].name: gzip.compress(heads[0] + images.tobytes()),
+        FASHION_REMOTES[1].name: gzip.compress(heads[1] + bytes([39, 16]) + labels.tobytes()),
+    }
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A new data cache, and a publisher without an address whose files are those of `published`."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("QUICKSTUDY_DATA", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
+    monkeypatch.setenv("no_proxy", "*")
+    contents = published()
+    remotes = tuple(
+        remote._replace(
+            url=f"https://publisher.invalid/{remote.name}",
+            size=len(contents[remote.name]),
+            sha256=hashlib.sha256(contents[remote.name]).hexdigest(),
+        )
+        for remote in FASHION_REMOTES
+    )
+    changed = tuple(
+        row._replace(remotes=remotes) if row.name == "fashion" else row for row in sources.LISTINGS
+    )
+    monkeypatch.setattr(sources, "LISTINGS", changed)
+    return folder
+
+
+def test_from_a_server(cache, call):
+    (row,) = (row for row in call("data", "list", "--json").json if row["name"] == "fashion")
+    assert row["downloadable"] is True
+    assert row["download_bytes"] == sum(map(len, published().values()))
+    assert (row["path"], row["bytes"], row["licence"]) == (None, 0, "MIT")
+    assert "zalandoresearch" in row["origin"]
+    assert "`data prepare fashion` fetches" in call("data", "list").out
+    with Server(files(published())) as server:
+        said = call("data", "prepare", "fashion", "--from", server.url)
+        assert (said.code, said.out) == (0, f"fashion is ready: {cache / FASHION_FILE}\n")
+        assert said.err.startswith("fetching and converting fashion, ")
+        assert len(said.err.splitlines()) == 1
+        again = call("data", "prepare", "fashion", "--json")
+        assert len(server.requests) == 2
+    size = (cache / FASHION_FILE).stat().st_size
+    assert again.json == {"data": "fashion", "path": str(cache / FASHION_FILE), "bytes": size}
+    assert again.err == ""
+    assert os.listdir(cache) == [FASHION_FILE]
+    shown = call("data", "show", "fashion", "--json").json
+    assert shown["test"]["classes"] == 10
+
+
+def test_from_a_folder(cache, call, tmp_path):
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for name, content in published().items():
+        (copies / name).write_bytes(content)
+    said = call("data", "prepare", "Fashion", "--from", copies, "--json")
+    assert said.json["path"] == str(cache / FASHION_FILE)
+    assert len(list(copies.iterdir())) == 2
+
+
+def refused(said, *parts):
+    assert said.code == 2
+    assert said.out == ""
+    *before, last = said.err.splitlines()
+    assert all(line.startswith("fetching and converting") for line in before)
+    assert last.startswith("error: ")
+    for part in parts:
+        assert part in last
+
+
+def test_what_cannot_be_fetched(cache, call, tmp_path, photos):
+    first = FASHION_REMOTES[0].name
+    with Server(says("404 Not Found")) as server:
+        said = call("data", "prepare", "fashion", "--from", server.url)
+        refused(said, f"cannot fetch {server.url}/{first}: the server says 404 Not Found")
+    prepare = ("data", "prepare", "fashion", "--from")
+    refused(call(*prepare, tmp_path / "none"), f"cannot read {tmp_path / 'none' / first}: No such")
+    refused(call(*prepare, "ftp://example.org"), "an address must begin with http:// or https://")
+    shutil.copy(__file__, tmp_path / first)
+    refused(call(*prepare, tmp_path), f"{tmp_path / first} must have ", " bytes, got ")
+    assert list(cache.iterdir()) == []
+    for data in ("glyphs", "blobs", photos):
+        said = call("data", "prepare", data, "--from", tmp_path)
+        refused(said, "--from is for omniglot, fashion; ", f"{data} is not fetched")
+    refused(call("data", "prepare", "fashoin"), "did you mean fashion?")
+
+
+def test_a_cache_that_cannot_be_written(cache, call, monkeypatch):
+    monkeypatch.setenv("QUICKSTUDY_DATA", "/proc/nobody")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    said = call("data", "prepare", "fashion", "--from", "/tmp")
+    refused(said, "/proc/nobody, /dev/null/quickstudy cannot be written", "$QUICKSTUDY_DATA")
+
+
+def test_fashion_is_there_to_judge_on(need):
+    need.data(FASHION_FILE)
+    source = open_source("fashion")
+    assert source.input_shape == (1, 28, 28)
+    assert source.facts()["all"]["images"] == 10_000
+    source.tasks("test", 5, 1, 5)
+    source.tasks("all", 10, 5, 5)
+    with pytest.raises(DataError, match="fashion has no split 'train'; it has test, all"):
+        source.tasks("train", 5, 1, 5)

@@ -1,0 +1,173 @@
+"""Meta-training on many processes, started as a user starts them: by torchrun."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from quickstudy.errors import DataError
+from quickstudy.hub.catalogue import load
+from quickstudy.hub.processes import gathered, one_voice
+from quickstudy.hub.runs import open_run
+
+QUICK = [
+    "--data", "blobs", "--backbone-option", "hidden=[8]", "--tasks-per-step", "5", "--ways", "3",
+    "--validation-ways", "3", "--validation-tasks", "43", "--threads", "1", "--device", "cpu",
+]  # fmt: skip
+
+
+def torchrun(processes, *arguments):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes),
+            "--master_addr", "127.0.0.1", "--master_port", str(port),
+            "-m", "quickstudy", *map(str, arguments),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def ended(process, seconds=240):
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def wait_for(condition, process, seconds=120):
+    start = time.monotonic()
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() - start < seconds
+        time.sleep(0.01)
+
+
+def looks(folder):
+    rows = open_run(folder).metrics()
+    return [row["validation"]["mean"] for row in rows if "validation" in row]
+
+
+def recorded(folder):
+    return len(open_run(folder).metrics()) if (folder / "config.json").exists() else 0
+
+
+def weights(folder):
+    """But for the last bias: prototypes do not see it, and Adam blows up a gradient's rounding."""
+    named = load(folder).named_parameters()
+    return torch.cat([p.flatten() for name, p in named if name != "net.layers.3.bias"])
+
+
+def workers(folder):
+    """The processes of a run by rank, without the one that started them."""
+    found = {}
+    for place in Path("/proc").iterdir():
+        if not place.name.isdigit():
+            continue
+        try:
+            command = (place / "cmdline").read_bytes().decode().split("\0")
+            environment = (place / "environ").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if str(folder) in command and "torch.distributed.run" not in command:
+            held = dict(pair.split("=", 1) for pair in environment if "=" in pair)
+            if "RANK" in held:
+                found[int(held["RANK"])] = int(place.name)
+    return found
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_many_processes_train_what_one_trains(processes, tmp_path, call):
+    options = [*QUICK, "--steps", "12", "--evaluate-every", "4"]
+    assert call("train", *options, "--out", tmp_path / "one").code == 0
+    code, out, err = ended(torchrun(processes, "train", *options, "--out", tmp_path / "many"))
+    assert code == 0, err
+    assert out.count("trained 12 steps") == 1, "one process speaks for all"
+    assert f"on {processes} processes" in err
+    torch.testing.assert_close(
+        weights(tmp_path / "many"), weights(tmp_path / "one"), rtol=1e-4, atol=1e-5
+    )
+    assert looks(tmp_path / "many") == pytest.approx(looks(tmp_path / "one"), abs=0.01)
+    report = json.loads((tmp_path / "many" / "report.json").read_text())
+    assert report["processes"] == processes
+    assert [row["step"] for row in open_run(tmp_path / "many").metrics()] == [*range(1, 13)]
+
+
+def test_a_killed_process_ends_the_job_and_another_number_goes_on(tmp_path, call):
+    steps = ["--steps", "600", "--evaluate-every", "200", "--checkpoint-every", "20"]
+    options = [*QUICK, *steps]
+    assert call("train", *options, "--out", tmp_path / "whole").code == 0
+    folder = tmp_path / "killed"
+    process = torchrun(2, "train", *options, "--out", folder)
+    wait_for(lambda: recorded(folder) > 50, process)
+    os.kill(workers(folder)[1], signal.SIGKILL)
+    code, _, err = ended(process, seconds=30)
+    assert code != 0
+    said = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1, err
+    assert "another of the 2 processes of this job was killed or has failed" in said[0]
+    assert f"go on with: quickstudy resume {folder}, on any number of processes" in said[0]
+    assert "has no model yet" in call("evaluate", folder).err
+    assert 50 < recorded(folder) < 600
+    # One process goes on, is stopped, and four end it.
+    alone = torchrun(1, "resume", folder)
+    done = recorded(folder)
+    wait_for(lambda: recorded(folder) > done + 30, alone)
+    os.kill(workers(folder)[0], signal.SIGTERM)
+    assert f"go on with: quickstudy resume {folder}" in ended(alone)[2]
+    code, _, err = ended(torchrun(4, "resume", folder))
+    assert code == 0, err
+    assert [row["step"] for row in open_run(folder).metrics()] == [*range(1, 601)]
+    torch.testing.assert_close(weights(folder), weights(tmp_path / "whole"), rtol=1e-3, atol=1e-3)
+
+
+def test_all_stop_after_the_same_step_when_one_is_asked_to(tmp_path, call):
+    folder = tmp_path / "run"
+    process = torchrun(2, "train", *QUICK, "--steps", "100000", "--out", folder)
+    wait_for(lambda: recorded(folder) > 20, process)
+    os.kill(workers(folder)[1], signal.SIGTERM)
+    _, _, err = ended(process)
+    assert err.count("stopped after step") == 1
+    assert f"stopped after step {recorded(folder)}; go on with: quickstudy resume {folder}" in err
+    assert (folder / "checkpoint.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--learner", "protonett"], "--learner must be one of"),
+        (["--ways", "1"], "--ways must be at least 2, got '1'"),
+        (["--no-such-option"], "No such option: --no-such-option"),
+    ],
+)
+def test_what_is_wrong_is_said_once(options, message, tmp_path):
+    code, _, err = ended(torchrun(2, "train", *QUICK, *options, "--out", tmp_path / "run"))
+    assert code != 0
+    assert len([line for line in err.splitlines() if line.startswith("error: ")]) == 1, err
+    assert message in err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_taken_stops_all_processes(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    code, _, err = ended(torchrun(2, "train", *QUICK, "--out", tmp_path / "run"), seconds=60)
+    assert code != 0
+    assert err.count("holds other files and is not a run") == 1
+    assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
+
+
+def test_alone_errors_pass_as_they_are():
+    with pytest.raises(DataError, match="mine"), one_voice():
+        raise DataError("mine")
+    assert gathered("x") == ["x"]

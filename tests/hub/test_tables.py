@@ -1,0 +1,418 @@
+"""Tables as data: opened, trained on, judged on, resumed, adapted to and predicted, for real."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import quickstudy as qs
+from quickstudy.errors import DataError, RunError
+from quickstudy.hub.catalogue import LEARNERS
+from quickstudy.hub.sources import Wanted, open_source
+from quickstudy.hub.tables import Rows
+
+SMALL = ["--steps", "4", "--tasks-per-step", "2", "--threads", "1", "--device", "cpu",
+         "--backbone-option", "hidden=[8]", "--validation-tasks", "2"]  # fmt: skip
+SHOPS = ["--group", "shop", "--targets", "sold,returned"]
+RATE = {"sold": 100.0, "returned": 2.0}
+
+
+@pytest.fixture(autouse=True)
+def frames(need):
+    need.package("pyarrow")
+    return need.package("pandas")
+
+
+def shops(count=20, rows=8, first=0, seed=0):
+    """Each shop has slopes of its own."""
+    import pandas
+
+    random = np.random.default_rng(seed)
+    shop = np.repeat(np.arange(first, first + count), rows)
+    price, size = random.normal(10, 3, len(shop)), random.normal(0, 50, len(shop))
+    slope = random.normal(size=first + count)[shop]
+    signal = slope * (price - 10) / 3 + size / 50
+    noise = random.normal(0, 0.1, len(shop))
+    return pandas.DataFrame(
+        {"shop": shop, "price": price, "size": size, "note": "x",
+         "sold": 1000 + RATE["sold"] * (signal + noise),
+         "returned": 5 - RATE["returned"] * signal}
+    )  # fmt: skip
+
+
+def flowers(kinds=12, each=6):
+    import pandas
+
+    random = np.random.default_rng(0)
+    kind = np.repeat(np.arange(kinds), each)
+    middle = random.normal(0, 30, (kinds, 3))[kind]
+    x = 100 + middle + random.normal(0, 1, (len(kind), 3))
+    return pandas.DataFrame({f"x{i}": x[:, i] for i in range(3)} | {
+        "species": [f"kind {k:02d}" for k in kind]})  # fmt: skip
+
+
+@pytest.fixture
+def sales(tmp_path):
+    path = tmp_path / "sales.csv"
+    shops().to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def sales_run(tmp_path_factory, call_once):
+    """A run on 20 shops; tests copy it before they change it."""
+    folder = tmp_path_factory.mktemp("shops")
+    shops().to_parquet(folder / "sales.parquet")
+    call_once("train", "--data", folder / "sales.parquet", *SHOPS, "--learner", "maml",
+              "--shots", "3", "--queries", "3", *SMALL, "--out", folder / "run")  # fmt: skip
+    return folder / "run"
+
+
+def test_a_table_is_split_by_group(sales):
+    source = open_source(str(sales), Wanted(group="shop", targets=("sold",)))
+    assert isinstance(source, Rows)
+    assert (source.input_shape, source.outputs) == ((3,), 1)
+    sizes = {part: pool.classes for part, pool in source.pools.items()}
+    assert sizes == {"all": 20, "train": 14, "validation": 3, "test": 3}
+    task = source.tasks("train", 5, 2, 4).sample(3, torch.Generator().manual_seed(0))
+    assert task.query.y.shape == (3, 4, 1)
+    assert task.support.x.dtype == torch.float32
+    assert source.validation_tasks(5, 6, 9).queries == 2, "no more than the smallest group has"
+    facts = source.facts()
+    assert facts["features"] == ["price", "size", "returned"]
+    assert facts["train"] == {"groups": 14, "rows": 112, "rows_a_group": [8, 8]}
+
+
+def test_data_show(sales, call):
+    said = call("data", "show", sales, "--group", "shop", "--targets", "sold", "--json").json
+    assert said["test"] == {"groups": 3, "rows": 24, "rows_a_group": [8, 8]}
+    lines = call("data", "show", sales, *SHOPS, "--features", "price").out.splitlines()
+    assert "features       ['price']" in lines
+    assert "train          14 groups, 112 rows, 8 a group" in lines
+    flowers().to_csv(sales, index=False)
+    lines = call("data", "show", sales, "--targets", "species").out.splitlines()
+    assert "test           4 classes, 24 rows, 6 a class" in lines
+
+
+def test_train_and_evaluate_on_groups(sales_run, call):
+    manifest = json.loads((sales_run / "manifest.json").read_text())
+    columns = manifest["preprocessing"]
+    assert columns["features"] == ["price", "size"]
+    assert columns["targets"] == ["sold", "returned"]
+    assert manifest["input_shape"] == [2]
+    kept = manifest["training"]["kept"]
+    assert [len(kept[part]) for part in ("train", "validation", "test")] == [14, 3, 3]
+    frame = shops()
+    trained = frame[frame["shop"].astype(str).isin(kept["train"])]
+    np.testing.assert_allclose(
+        columns["means"], trained[["price", "size", "sold", "returned"]].mean(), rtol=1e-9
+    )
+    report = json.loads((sales_run / "report.json").read_text())
+    assert report["control"]["name"] == "SupportMean"
+    assert report["validation"]["metric"] == report["control"]["metric"] == "squared_error"
+
+    said = call("evaluate", sales_run, "--shots", 3, "--tasks", 10, "--json").json
+    assert said["split"] == "test"
+    assert said["control"]["name"] == "SupportMean"
+    assert said["units"] == "standard deviations of meta-train"
+    squared = [(said["rmse"][name] / columns["deviations"][2 + i]) ** 2
+               for i, name in enumerate(["sold", "returned"])]  # fmt: skip
+    assert np.mean(squared) == pytest.approx(said["squared_error"], rel=1e-4)
+    shown = call("evaluate", sales_run, "--shots", "2,3", "--tasks", 4)
+    assert "SupportMean (control)" in shown.out
+    one = call("evaluate", sales_run, "--shots", 3, "--tasks", 4).out
+    assert "3-shot on" in one
+    assert "-way" not in one
+    assert "root mean squared error  sold " in one
+
+
+def test_groups_of_the_run_stay_in_their_part(sales_run, tmp_path, call):
+    """In another file too; those that it never saw are meta-test."""
+    kept = json.loads((sales_run / "manifest.json").read_text())["training"]["kept"]
+    shops(25).to_csv(tmp_path / "next_year.csv", index=False)
+    said = call("evaluate", sales_run, "--data", tmp_path / "next_year.csv", "--tasks", 2, "--json")
+    assert said.json["split"] == "test"
+    source = qs.hub.subjects.open_for(
+        qs.hub.subjects.open_subject(sales_run).manifest, sales_run, str(tmp_path / "next_year.csv")
+    )
+    names = {part: set(pool.names) for part, pool in source.pools.items()}
+    assert names["train"] == set(kept["train"])
+    assert names["test"] == {*kept["test"], *map(str, range(20, 25))}
+    shops(4, first=30).to_csv(tmp_path / "others.csv", index=False)
+    said = call("evaluate", sales_run, "--data", tmp_path / "others.csv", "--tasks", 2, "--json")
+    assert said.json["split"] == "all"
+    known = shops()
+    known[known["shop"].astype(str).isin(kept["train"])].to_csv(tmp_path / "old.csv", index=False)
+    said = call("evaluate", sales_run, "--data", tmp_path / "old.csv", "--tasks", 2)
+    assert (said.code, "holds no group that the model" in said.err) == (2, True)
+
+
+def test_a_run_goes_on_with_its_split_and_statistics(sales, tmp_path, call, monkeypatch):
+    make = ["train", "--data", sales.name, *SHOPS, "--learner", "maml", "--queries", 3, *SMALL]
+    monkeypatch.chdir(tmp_path)
+    assert call(*make, "--out", "whole").code == 0
+    assert call(*make, "--out", "stopped").code == 0
+    for name in ("report.json", "manifest.json"):
+        (tmp_path / "stopped" / name).unlink()
+    more = shops(25, seed=3)
+    more[more["shop"] >= 20].to_csv(sales, mode="a", header=False, index=False)
+    monkeypatch.chdir(tmp_path.parent)  # and from anywhere
+    assert call("resume", tmp_path / "stopped").code == 0
+    whole, again = (
+        json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("whole", "stopped")
+    )
+    assert again["preprocessing"] == whole["preprocessing"]
+    assert again["training"]["kept"] == whole["training"]["kept"]
+    assert again["weights"]["sha256"] == whole["weights"]["sha256"]
+    for name in ("report.json", "manifest.json"):
+        (tmp_path / "stopped" / name).unlink()
+    shops(5).to_csv(sales, index=False)
+    said = call("resume", tmp_path / "stopped")
+    assert (said.code, "no longer holds meta-train groups of the run" in said.err) == (2, True)
+
+
+def test_adapt_and_predict_in_the_tables_units(sales_run, tmp_path, call):
+    new, rows, state = tmp_path / "new.csv", tmp_path / "rows.parquet", tmp_path / "s.state"
+    shop = shops(1, rows=10, first=50)
+    shop[:6].to_csv(new, index=False)
+    shop[6:][["size", "note", "price"]].to_parquet(rows)
+    said = call("adapt", sales_run, "--support", new, "--out", state, "--json").json
+    assert (said["labels"], said["examples"]) == (None, 6)
+    answers = call("predict", state, rows, "--json").json
+    assert [answer["row"] for answer in answers] == [0, 1, 2, 3]
+    assert all(answer["predictions"].keys() == RATE.keys() for answer in answers)
+    fitted = qs.FewShotRegressor(sales_run, device="cpu").fit(
+        shop[:6][["price", "size"]], shop[:6][["sold", "returned"]]
+    )
+    expected = fitted.predict(shop[6:])
+    found = [list(answer["predictions"].values()) for answer in answers]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert np.abs(np.mean(found, 0) - [1000, 5])[0] < 500, "the table's units"
+    lines = call("predict", state, rows, new).out.splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith(f"{rows}, row 0: sold ")
+    assert ", returned " in lines[0]
+
+
+def test_a_table_of_classes_from_end_to_end(tmp_path, call):
+    path, run, state = tmp_path / "flowers.csv", tmp_path / "run", tmp_path / "s.state"
+    flowers().to_csv(path, index=False)
+    made = call("train", "--data", path, "--targets", "species", "--ways", 3, "--queries", 2,
+                *SMALL, "--steps", 40, "--validation-ways", 2, "--out", run)  # fmt: skip
+    assert made.code == 0, made.err
+    said = call("evaluate", run, "--ways", 3, "--queries", 2, "--tasks", 40, "--json").json
+    assert said["control"]["name"] == "NearestMean"
+    assert said["accuracy"] > 0.7
+    assert "units" not in said
+    frame = flowers(3)
+    frame["species"] = ["rose"] * 6 + ["daisy"] * 6 + ["lily"] * 6
+    frame[::2].to_csv(tmp_path / "mine.csv", index=False)
+    frame[1::2].drop(columns="species").to_csv(tmp_path / "rows.csv", index=False)
+    made = call("adapt", run, "--support", tmp_path / "mine.csv", "--out", state, "--json").json
+    assert made["labels"] == {"daisy": 3, "lily": 3, "rose": 3}
+    answers = call("predict", state, tmp_path / "rows.csv", "--json").json
+    assert [answer["label"] for answer in answers] == ["rose"] * 3 + ["daisy"] * 3 + ["lily"] * 3
+    assert all(sum(a["probabilities"].values()) == pytest.approx(1, abs=1e-4) for a in answers)
+    clf = qs.FewShotClassifier(run, device="cpu").fit(frame[::2], frame[::2]["species"])
+    shares = clf.predict_proba(frame[1::2])
+    np.testing.assert_allclose(
+        [list(a["probabilities"].values()) for a in answers], shares, atol=1e-5
+    )
+    assert "row 0: rose (" in call("predict", state, tmp_path / "rows.csv").out
+    frame[:6].to_csv(tmp_path / "one.csv", index=False)
+    said = call("adapt", run, "--support", tmp_path / "one.csv", "--out", tmp_path / "x")
+    assert "must hold rows of at least 2 classes, got only 'rose' in 'species'" in said.err
+
+
+@pytest.mark.parametrize("kind", ["values", "classes"])
+def test_models_that_know_no_columns_are_told_them(kind, tmp_path, call):
+    if kind == "values":
+        learner = qs.MAML(qs.MLP(1, [4], 4), outputs=1, targets="values")
+        qs.save(tmp_path / "m", learner, input_shape=(1,))
+        held = "t,y\n0.5,1\n1.5,2\n"
+    else:
+        qs.save(tmp_path / "m", qs.ProtoNet(qs.MLP(1, [4], 4)), input_shape=(1,))
+        held = "t,y\n0.5,no\n1.5,yes\n"
+    points, rows, state = tmp_path / "p.csv", tmp_path / "r.csv", tmp_path / "s"
+    points.write_text(held)
+    rows.write_text("t,z\n0.25,3\n0.75,4\n")
+    make = ["adapt", tmp_path / "m", "--support", points, "--out", state]
+    assert "say which of" in call(*make).err
+    assert call(*make, "--targets", "y").code == 0
+    many = call("predict", state, rows)
+    assert (many.code, "takes 1 numbers an input, got the columns t, z" in many.err) == (2, True)
+    answers = call("predict", state, rows, "--features", "t", "--json").json
+    assert len(answers) == 2
+    keys = answers[0]["predictions" if kind == "values" else "probabilities"].keys()
+    assert list(keys) == (["target 1"] if kind == "values" else ["no", "yes"])
+
+
+OF_VALUES = [name for name, cls in LEARNERS.items() if "values" in cls.tasks
+             and cls.family != "control"]  # fmt: skip
+
+
+@pytest.mark.parametrize("learner", OF_VALUES)
+def test_every_learner_of_values_goes_all_the_way(learner, tmp_path, call):
+    path, run, state = tmp_path / "sales.csv", tmp_path / "run", tmp_path / "s.state"
+    shops().to_csv(path, index=False)
+    made = call("train", "--data", path, *SHOPS, "--learner", learner, "--shots", "3-5",
+                "--queries", "3", *SMALL, "--out", run)  # fmt: skip
+    assert made.code == 0, made.err
+    judged = call("evaluate", run, "--shots", 3, "--tasks", 3, "--json").json
+    assert judged["rmse"].keys() == RATE.keys()
+    new = shops(1, rows=6, first=50)
+    new.to_csv(tmp_path / "new.csv", index=False)
+    assert call("adapt", run, "--support", tmp_path / "new.csv", "--out", state).code == 0
+    answers = call("predict", state, tmp_path / "new.csv", "--json").json
+    regressor = qs.FewShotRegressor(run, device="cpu").fit(new, new[["sold", "returned"]])
+    found = [list(answer["predictions"].values()) for answer in answers]
+    np.testing.assert_allclose(found, regressor.predict(new), rtol=1e-4)
+
+
+def test_a_run_on_a_formula_adapts_to_a_table(tmp_path, call):
+    run, points, state = tmp_path / "run", tmp_path / "points.csv", tmp_path / "s.state"
+    made = call("train", "--data", "sinusoids", "--learner", "maml", "--inner-rate", "0.01", *SMALL,
+                "--out", run)  # fmt: skip
+    assert made.code == 0, made.err
+    points.write_text("x,y\n0.5,1\n1.5,2\n")
+    made = call("adapt", run, "--support", points, "--targets", "y", "--out", state)
+    assert made.code == 0, made.err
+    answers = call("predict", state, points, "--features", "x", "--json").json
+    assert [set(answer["predictions"]) for answer in answers] == [{"target 1"}] * 2
+
+
+def edited(path, **columns):
+    frame = shops()
+    for name, values in columns.items():
+        frame[name] = values if not callable(values) else values(frame)
+    frame.to_csv(path, index=False)
+    return path
+
+
+WRONG = {
+    "name the columns to predict with --targets A,B": lambda f: [edited(f / "a.csv")],
+    "target 'sold' holds numbers, so a group column": lambda f: [
+        edited(f / "a.csv"), "--targets", "sold"],
+    "no group 'shops'; did you mean 'shop'?": lambda f: [
+        edited(f / "a.csv"), "--targets", "sold", "--group", "shops"],
+    "--targets must be names of columns such as price,size, got 'a,,b'": lambda f: [
+        edited(f / "a.csv"), "--targets", "a,,b"],
+    "must have no missing values, got 1 in 'price' (the first in row 3) of 160 rows": lambda f: [
+        edited(f / "a.csv", price=lambda d: d["price"].where(d.index != 3)), *SHOPS],
+    "feature 'note' must be numbers, got the text 'x' in row 0": lambda f: [
+        edited(f / "a.csv"), *SHOPS, "--features", "price,note"],
+    "feature 'price' is 1 in all 112 rows of meta-train": lambda f: [
+        edited(f / "a.csv", price=1), *SHOPS],
+    "target 'returned' is 0 in all 112 rows": lambda f: [
+        edited(f / "a.csv", returned=0), *SHOPS],
+    "has 2 groups; splitting them into meta-train, meta-validation and meta-test takes at least 3":
+        lambda f: [edited(f / "a.csv", shop=lambda d: d["shop"] % 2), *SHOPS],
+    "has 3 classes; splitting them": lambda f: [
+        edited(f / "a.csv", note=lambda d: "kind " + (d["shop"] % 3).astype(str)),
+        "--targets", "note", "--learner", "protonet"],
+    "meta-train (14 groups): 5 shots + 4 queries need 9 rows, group '2' has 8 (14 groups": lambda f:
+        [edited(f / "a.csv"), *SHOPS, "--shots", "5", "--queries", "4"],
+    "need 7 rows, group '99' has 1; --leave-out-small does without such groups": lambda f: [
+        edited(f / "a.csv", shop=lambda d: d["shop"].mask(d.index == 20, 99)), *SHOPS,
+        "--shots", "4", "--queries", "3"],
+    "--size is for folders of images": lambda f: [edited(f / "a.csv"), *SHOPS, "--size", "20"],
+    "no images, so it takes no --rotations": lambda f: [edited(f / "a.csv"), *SHOPS, "--rotations"],
+    "no such table": lambda f: [f / "b.csv", *SHOPS],
+    "cannot be read as a table": lambda f: [f / "c.parquet", *SHOPS],
+    "ProtoNet learns classes": lambda f: [edited(f / "a.csv"), *SHOPS, "--learner", "protonet"],
+    "--group is for tables (.csv, .parquet, .pq); blobs is none": lambda f: [
+        "blobs", "--group", "x", "--learner", "protonet"],
+    "--targets is for tables": lambda f: ["sinusoids", "--targets", "x"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_bad_input_is_one_line_and_leaves_nothing(message, tmp_path, call):
+    (tmp_path / "c.parquet").write_bytes(b"PAR1")
+    given = WRONG[message](tmp_path)
+    learner = [] if "--learner" in given else ["--learner", "maml"]
+    said = call("train", "--data", *given, *learner, *SMALL, "--out", tmp_path / "run")
+    assert said.code == 2
+    assert message in said.err
+    assert said.err.splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_small_groups_are_left_out_where_that_is_said(tmp_path, call):
+    path = edited(tmp_path / "a.csv", shop=lambda d: d["shop"].mask(d.index == 20, 99))
+    said = call("train", "--data", path, *SHOPS, "--learner", "maml", "--shots", "4", "--queries",
+                "3", "--leave-out-small", *SMALL, "--out", tmp_path / "run")  # fmt: skip
+    assert said.code == 0, said.err
+    judge = ["evaluate", tmp_path / "run", "--shots", "4", "--tasks", "2", "--split", "train"]
+    assert call(*judge, "--queries", "3").code == 0, "the run said so once"
+    assert "(15 groups have too few)" in call(*judge, "--queries", "5").err
+
+
+def test_models_and_data_that_do_not_fit(sales_run, trained, photos, sales, tmp_path, call):
+    def refused(*arguments):
+        said = call(*arguments)
+        assert said.code == 2
+        assert len(said.err.splitlines()) == 1
+        return said.err
+
+    assert "was not trained on a table, so" in refused("evaluate", trained, "--data", sales)
+    assert "was trained on a table, and" in refused("evaluate", sales_run, "--data", photos)
+    assert "was trained on a table, and blobs" in refused("evaluate", sales_run, "--data", "blobs")
+    state = tmp_path / "x"
+    adapt = ["adapt", sales_run, "--out", state, "--support"]
+    assert "was trained on a table; " in refused(*adapt, photos)
+    assert "must hold rows of one 'shop', as each is a task of its own, got 20" in refused(
+        *adapt, sales
+    )
+    assert "knows its columns, so it takes no --targets; its own are sold, returned" in refused(
+        *adapt, sales, "--targets", "sold"
+    )
+    assert "was trained on images, so it reads no tables" in refused(
+        "adapt", trained, "--out", state, "--support", sales
+    )
+    assert "--targets and --features are for tables" in refused(
+        "adapt", trained, "--out", state, "--support", photos, "--targets", "a"
+    )
+    shop = shops(1)
+    shop.drop(columns="returned").to_csv(tmp_path / "less.csv", index=False)
+    assert "no target 'returned'; columns: shop" in refused(*adapt, tmp_path / "less.csv")
+    shop.to_csv(tmp_path / "good.csv", index=False)
+    assert call(*adapt, tmp_path / "good.csv").code == 0
+    shop.drop(columns="price").to_csv(tmp_path / "rows.csv", index=False)
+    assert "no feature 'price'; columns: shop, size" in refused(
+        "predict", state, tmp_path / "rows.csv"
+    )
+    assert "a table must be a file .csv" in refused("predict", state, photos / "class00" / "0.png")
+
+
+def test_a_table_that_has_gone(sales_run, tmp_path, call):
+    run = tmp_path / "run"
+    shutil.copytree(sales_run, run)
+    manifest = (run / "manifest.json").read_text()
+    assert "sales.parquet" in manifest
+    shops(4, first=60).to_csv(tmp_path / "other.csv", index=False)
+    assert call("evaluate", run, "--data", tmp_path / "other.csv", "--tasks", 2).code == 0
+
+
+def test_what_a_source_refuses(sales):
+    source = open_source(str(sales), Wanted(group="shop", targets=("sold",)))
+    with pytest.raises(DataError, match=r"8 shots \+ 1 query need 9 rows"):
+        source.tasks("test", 5, 8, 1)
+    few = open_source(str(edited(sales, shop=0)), Wanted(group="shop", targets=("sold",)))
+    with pytest.raises(DataError, match="has 1 groups; splitting them"):
+        few.tasks("train", 5, 1, 1)
+    assert few.kept() is None
+    with pytest.raises(RunError, match="was trained on images, so it does not read the table"):
+        open_source(str(sales), Wanted(preprocessing=qs.data.Preprocessing(size=20)))
+
+
+def test_movielens(need, tmp_path, call):
+    path = need.data("movielens_latest_small_ratings.parquet")
+    said = call("train", "--data", path, "--group", "userId", "--features", "movieId,timestamp",
+                "--targets", "rating", "--learner", "maml", "--shots", "10", "--queries", "5",
+                *SMALL, "--out", tmp_path / "run")  # fmt: skip
+    assert said.code == 0, said.err
+    judged = call("evaluate", tmp_path / "run", "--shots", 10, "--tasks", 10, "--json").json
+    assert 0.2 < judged["rmse"]["rating"] < 5
