@@ -35,9 +35,10 @@ format: setup-dev  ## let ruff write the format, and the mends it is sure of
 docs: setup-dev  ## the documentation as a site, in site/
 	$(MKDOCS)
 
-soak: setup-dev  ## the tests that take long, and how quickly the command line starts
+soak: setup-dev  ## the tests that take long, how quickly the command line starts, how fast tasks are drawn
 	$(BIN)/pytest -m slow || [ $$? = 5 ]  # 5: there are none yet
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/quickstudy bench sampler
 
 clean:  ## remove everything that was made here, .venv too
 	rm -rf .venv site build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -24,8 +24,10 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results" / "learners.json"
 PAGE = Path(__file__).parents[1] / "docs" / "learners.md"
 RUNS = Path("runs/benchmark/learners")
-STEPS = 1500
-COMMON = "--data glyphs --ways 5 --shots 1 --queries 5 --rotations --steps 1500 --tasks-per-step 2"
+COMMON = (
+    "--data glyphs --ways 5 --shots 1 --queries 5 --rotations --steps 1500 --tasks-per-step 2 "
+    "--evaluate-every 500 --validation-tasks 100"
+)
 OPTIONS: dict[str, str] = {}
 """What a learner is told beside `COMMON`."""
 

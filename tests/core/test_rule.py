@@ -100,3 +100,26 @@ def test_rates_of_elements_do_not_fit_other_shapes():
 def test_impossible_learned_rates_are_refused(arguments):
     with pytest.raises(TaskError):
         LearnedRates(*arguments)
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_parameter_that_the_loss_does_not_look_at_stays(first_order, grad):
+    start = {"w": torch.ones(2), "unused": torch.ones(3)}
+    with torch.set_grad_enabled(grad):
+        end = descend(SGD(0.5), lambda p, step: p["w"].sum(), start, 2, first_order)
+    assert end["w"].tolist() == [0, 0]
+    assert end["unused"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_descent_without_a_graph_goes_the_same_way(mode):
+    def loss(params, step):
+        return ((params["w"] - step) ** 4).sum()
+
+    start = {"w": torch.tensor([0.5, 3.0], dtype=torch.float64)}
+    wanted = descend(SGD(0.01, momentum=0.5), loss, start, steps=4)["w"]
+    with mode():
+        found = descend(SGD(0.01, momentum=0.5), loss, start, steps=4)["w"]
+    torch.testing.assert_close(found.clone(), wanted)
+    assert not found.requires_grad

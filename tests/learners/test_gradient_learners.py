@@ -128,8 +128,7 @@ def test_every_rate_is_learned(make):
         pass
     after = learner.rule.rates()
     assert before.keys() == after.keys()
-    # All but the bias of the last layer of the net, of a sum that the head's bias takes up.
-    assert sum(abs(after[name] - before[name]) > 1e-4 for name in before) >= len(before) - 1
+    assert all(abs(after[name] - before[name]) > 1e-4 for name in before)
 
 
 def hand_written_reptile(net, head, tasks, rate, batches):
@@ -247,7 +246,7 @@ def test_reptiles_minibatches_look_at_every_row_and_leave_no_class_out(kind):
     seen = [batch.x[batch.mask > 0].flatten().tolist() for batch in batches]
     if kind == "classes":  # five of class 0, and two of class 1, which start anew
         assert [sorted(rows) for rows in seen] == [[0, 2, 5], [1, 6, 9], [2, 4]]
-        assert all(len(batch.x) <= 4 for batch in batches)
+        assert [len(batch.x) for batch in batches] == [3, 3, 2]
     else:  # every row is in one batch
         assert sorted(row for rows in seen for row in rows) == [0, 1, 2, 3, 4, 5, 6, 9]
 

@@ -200,10 +200,32 @@ def descend(
         tensor([0.2500, 0.2500])
     """
     state = rule.init(params)
-    gradient = torch.func.grad(loss)
+    gradient = _gradient(loss, constant=first_order or not torch.is_grad_enabled())
     for step in range(steps):
         # Under no_grad the inner gradient is computed all the same, but leaves no graph behind.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
             grads = gradient(params, step)
         params, state = rule.update(params, grads, state)
     return params
+
+
+def _gradient(
+    loss: Callable[[Params, int], Tensor], constant: bool
+) -> Callable[[Params, int], Params]:
+    """The gradient of a loss, for whoever differentiates it again or, if `constant`, does not.
+
+    Plain autograd takes three quarters of the time then, and may run kernels that are right to
+    first order only; it cannot be used inside of torch's transforms, nor in inference mode.
+    """
+    transformed = torch._C._are_functorch_transforms_active() or torch.is_inference_mode_enabled()
+    if transformed or not constant:
+        return torch.func.grad(loss)
+
+    def gradient(params: Params, step: int) -> Params:
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        with torch.enable_grad():
+            value = loss(leaves, step)
+        grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+        return dict(zip(leaves, grads, strict=True))
+
+    return gradient

@@ -10,7 +10,7 @@ from quickstudy.core.functional import forbid_absent
 from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
 from quickstudy.learners.embedding import EmbeddingLearner, features_of
-from quickstudy.learners.head import Head
+from quickstudy.learners.head import Head, usual_rate
 
 
 class ANIL(EmbeddingLearner):
@@ -23,7 +23,7 @@ class ANIL(EmbeddingLearner):
 
     Args:
         net: inputs [n, *input] to features [n, d]; says d in its attribute `features`.
-        rule: how the inner loop moves; `SGD(0.1)` where not given.
+        rule: how the inner loop moves; SGD at 0.1 where not given, at 0.01 for values.
         steps: inner steps, >= 1.
         first_order: treat the inner gradients as constants.
         outputs: a head with so many rows of its own: classes in a fixed order, or real targets.
@@ -65,7 +65,7 @@ class ANIL(EmbeddingLearner):
         super().__init__(net, objective)
         if steps < 1:
             raise TaskError(f"ANIL takes one inner step or more, got {steps}")
-        self.rule = rule if rule is not None else SGD(0.1)
+        self.rule = rule if rule is not None else SGD(usual_rate(targets))
         self.steps = steps
         self.first_order = first_order
         self.outputs = outputs

@@ -12,10 +12,10 @@ from quickstudy.core.learner import Objective, objective_named
 from quickstudy.core.tasks import leaves, zero_padding
 from quickstudy.errors import TaskError
 from quickstudy.learners.embedding import features_of
-from quickstudy.learners.head import Head
+from quickstudy.learners.head import Head, usual_rate
 from quickstudy.nets.norm import (
-    Statistics,
     has_batch_statistics,
+    in_training,
     with_batch_statistics,
     with_statistics,
 )
@@ -34,7 +34,7 @@ class MAML(Learner):
 
     Args:
         net: inputs [n, *input] to features [n, d]; says d in its attribute `features`.
-        rule: how the inner loop moves; `SGD(0.1)` where not given.
+        rule: how the inner loop moves; SGD at 0.1 where not given, at 0.01 for values.
         steps: inner steps; with 0, which takes `outputs`, it is ordinary training on the queries of
             all tasks.
         first_order: treat the inner gradients as constants.
@@ -87,7 +87,7 @@ class MAML(Learner):
             )
         objective_named(objective or "cross_entropy")
         self.net = net
-        self.rule = rule if rule is not None else SGD(0.1)
+        self.rule = rule if rule is not None else SGD(usual_rate(targets))
         self.steps = steps
         self.first_order = first_order
         self.outputs = outputs
@@ -113,8 +113,7 @@ class MAML(Learner):
         counts = (support.y * support.mask[:, None]).sum(0)
 
         def loss(params: dict[str, Tensor], step: int) -> Tensor:
-            z, _ = self._embed(params, support)
-            return self.measure(self._logits(params, z, counts), support.y, support.mask)
+            return self._objective(params, support, counts)
 
         start = self._start(support.y.shape[1])
         params = descend(self.rule, loss, start, self.steps, self.first_order)
@@ -122,7 +121,10 @@ class MAML(Learner):
             params = {name: p.clone() for name, p in params.items()}
         state: State = {"params": params, "counts": counts}
         if self._norms and not self.transductive:
-            state["statistics"] = self._embed(params, support)[1]
+            net = _within("net.", params)
+            state["statistics"] = with_batch_statistics(
+                self.net, support.x, mask=support.mask, params=net
+            )[1]
         return state
 
     def predict(self, state: State, x: Inputs) -> Tensor:
@@ -141,17 +143,19 @@ class MAML(Learner):
         if "statistics" in state:
             z = with_statistics(self.net, query.x, state["statistics"], params=net)
         else:
-            z, _ = with_batch_statistics(self.net, query.x, mask=query.mask, params=net)
+            z = in_training(self.net, query.x, mask=query.mask, params=net)
         return self._logits(params, z, state["counts"])
 
     def _start(self, way: int) -> dict[str, Tensor]:
         head = self.head.start(way)
         return {f"net.{name}": p for name, p in self.net.named_parameters()} | head
 
-    def _embed(self, params: dict[str, Tensor], part: Examples) -> tuple[Tensor, Statistics]:
-        return with_batch_statistics(
-            self.net, part.x, mask=part.mask, params=_within("net.", params)
-        )
+    def _objective(
+        self, params: dict[str, Tensor], part: Examples, counts: Float[Tensor, " way"]
+    ) -> Tensor:
+        """On these examples, whose own statistics batch norms use."""
+        z = in_training(self.net, part.x, mask=part.mask, params=_within("net.", params))
+        return self.measure(self._logits(params, z, counts), part.y, part.mask)
 
     def _logits(
         self, params: dict[str, Tensor], z: Float[Tensor, "m d"], counts: Float[Tensor, " way"]

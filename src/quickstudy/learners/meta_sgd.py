@@ -6,6 +6,7 @@ from torch import nn
 
 from quickstudy.core import LearnedRates
 from quickstudy.core.learner import Objective
+from quickstudy.learners.head import usual_rate
 from quickstudy.learners.maml import MAML
 
 
@@ -19,7 +20,7 @@ class MetaSGD(MAML):
 
     Args:
         net: inputs [n, *input] to features [n, d]; says d in its attribute `features`.
-        rate: where the rates start, > 0.
+        rate: where the rates start, > 0; 0.1 where None, 0.01 for values.
         steps: inner steps, which share the rates.
         first_order: treat the inner gradients as constants.
         outputs: a head with so many rows of its own: classes in a fixed order, or real targets.
@@ -43,7 +44,7 @@ class MetaSGD(MAML):
     def __init__(
         self,
         net: nn.Module,
-        rate: float = 0.1,
+        rate: float | None = None,
         steps: int = 2,
         first_order: bool = False,
         outputs: int | None = None,
@@ -51,6 +52,7 @@ class MetaSGD(MAML):
         objective: str | Objective | None = None,
         transductive: bool = False,
     ) -> None:
-        rule = LearnedRates(rate, per="element")
+        start = usual_rate(targets) if rate is None else rate
+        rule = LearnedRates(start, per="element")
         super().__init__(net, rule, steps, first_order, outputs, targets, objective, transductive)
         self.rate = rate

@@ -28,7 +28,7 @@ class Reptile(MAML):
 
     Args:
         net: inputs [n, *input] to features [n, d]; says d in its attribute `features`.
-        rule: how the inner loop moves; `SGD(0.1)` where not given.
+        rule: how the inner loop moves; SGD at 0.1 where not given, at 0.01 for values.
         steps: inner steps of `adapt`, each on the whole support; the paper takes more here than in
             training.
         batches: inner steps in training, each on a minibatch of its own: every class gives every
@@ -58,7 +58,7 @@ class Reptile(MAML):
         self,
         net: nn.Module,
         rule: UpdateRule | None = None,
-        steps: int = 20,
+        steps: int = 5,
         batches: int = 5,
         outputs: int | None = None,
         targets: Literal["classes", "values"] = "classes",
@@ -87,17 +87,14 @@ class Reptile(MAML):
         counts = labels.sum(0)
         batches = list(self._minibatches(both))
 
-        def inner(params: dict[str, Tensor], part: Examples) -> Tensor:
-            z, _ = self._embed(params, part)
-            return self.measure(self._logits(params, z, counts), part.y, part.mask)
+        def inner(params: dict[str, Tensor], step: int) -> Tensor:
+            return self._objective(params, batches[step], counts)
 
         start = self._start(both.y.shape[1])
         constant = {name: p.detach() for name, p in start.items()}
         with torch.no_grad():
-            adapted = descend(
-                self.rule, lambda p, step: inner(p, batches[step]), constant, self.batches
-            )
-            value = inner(adapted, both)
+            adapted = descend(self.rule, inner, constant, self.batches)
+            value = self._objective(adapted, both, counts)
         # Linear in the start, with the gradient that is wanted.
         pull = value.new_zeros(())
         for name, p in start.items():
@@ -121,10 +118,13 @@ class Reptile(MAML):
         # A class with fewer examples than there are steps starts anew, so that none is without.
         turns = (groups @ groups.sum(0)).clamp(min=1, max=self.batches)
         rows, kinds = groups.shape
-        most = (rows + kinds * (self.batches - 1)) // self.batches
         for step in range(self.batches):
             chosen = groups.sum(1) * (rank % turns == step % turns)
-            first = chosen.argsort(descending=True, stable=True)[:most]
+            if torch._C._functorch.is_batchedtensor(chosen):  # as many for every task: the most
+                count = (rows + kinds * (self.batches - 1)) // self.batches
+            else:
+                count = max(1, int(chosen.sum()))
+            first = chosen.argsort(descending=True, stable=True)[:count]
             yield Examples(
                 tree_map(lambda t, first=first: t[first], both.x), both.y[first], chosen[first]
             )
