@@ -7,7 +7,7 @@
 Each is meta-trained by `quickstudy train` on printed characters, 5-way 1-shot, for 1,500 steps of
 two tasks, and judged on writing systems that it never saw. Rates may differ between learners
 (`OPTIONS`); they were chosen on meta-validation. Runs are kept in runs/benchmark and taken up again
-where they stopped.
+where they stopped; one that was told something else is trained anew.
 """
 
 import argparse
@@ -20,28 +20,60 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "learners.json"
 PAGE = Path(__file__).parents[1] / "docs" / "learners.md"
 RUNS = Path("runs/benchmark/learners")
-COMMON = (
-    "--data glyphs --ways 5 --shots 1 --queries 5 --rotations --steps 1500 --tasks-per-step 2 "
-    "--evaluate-every 500 --validation-tasks 100"
-)
-OPTIONS: dict[str, str] = {}
+COMMON: dict[str, Any] = {
+    "data": "glyphs", "ways": 5, "shots": 1, "queries": 5, "rotations": True, "steps": 1500,
+    "tasks_per_step": 2, "evaluate_every": 500, "validation_tasks": 100,
+}  # fmt: skip
+OPTIONS: dict[str, dict[str, Any]] = {}
 """What a learner is told beside `COMMON`."""
+ALIKE = ("seed", "tasks", "steps", "ways", "shots", "queries")
+"""What the rows of one table agree in."""
 
 
 def train(name: str, seed: int) -> Path:
     """The folder of a learner's run, trained or taken up again if need be."""
+    from quickstudy.hub.runs import open_run
+
     folder = RUNS / f"{name}-{seed}"
     command = [sys.executable, "-m", "quickstudy"]
-    if (folder / "config.json").exists():
+    there = (folder / "config.json").exists()
+    if there and open_run(folder).config == wanted(name, seed):
         subprocess.run([*command, "resume", folder], check=True)
         return folder
-    told = [*COMMON.split(), *OPTIONS.get(name, "").split(), "--seed", str(seed), "--out", folder]
-    subprocess.run([*command, "train", "--learner", name, *told], check=True)
+    told = flags({**given(name, seed), "out": folder, "overwrite": there})
+    subprocess.run([*command, "train", *told], check=True)
     return folder
+
+
+def given(name: str, seed: int) -> dict[str, Any]:
+    return {**COMMON, **OPTIONS.get(name, {}), "learner": name, "seed": seed}
+
+
+def wanted(name: str, seed: int) -> Any:
+    """The configuration that a learner's run is to have."""
+    from quickstudy.hub.config import make_config
+
+    return make_config(given(name, seed))
+
+
+def flags(options: dict[str, Any]) -> list[str]:
+    """Options as the command line takes them."""
+    told = []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                told += [flag.removesuffix("s"), f"{key}={json.dumps(inner)}"]
+        elif isinstance(value, bool):
+            told += [flag] if value else []
+        else:
+            told += [flag, str(value)]
+    return told
 
 
 def figures(name: str, seed: int, tasks: int) -> dict[str, object]:
@@ -54,7 +86,7 @@ def figures(name: str, seed: int, tasks: int) -> dict[str, object]:
     judged = evaluate_run(folder, Setting(tasks=tasks))
     return {
         "learner": name,
-        "options": OPTIONS.get(name, ""),
+        "options": " ".join(flags(OPTIONS.get(name, {}))),
         "seed": seed,
         "steps": report["steps"],
         "training_s": report["seconds"],
@@ -84,7 +116,19 @@ def adapting(trained: object) -> float:
 
 
 def table(rows: list[dict]) -> str:
-    """The stored figures as Markdown, best first."""
+    """The stored figures as Markdown, best first.
+
+    Raises:
+        SystemExit: the rows are of different seeds, tasks or steps, and cannot be compared.
+    """
+    first = rows[0]
+    for row in rows:
+        for key in ALIKE:
+            if row[key] != first[key]:
+                raise SystemExit(
+                    f"the rows of one table must be alike, {row['learner']} has {key} {row[key]}, "
+                    f"{first['learner']} {first[key]}: judge all learners again"
+                )
     lines = [
         "| learner | family | accuracy | ECE | training | adapting |",
         "|---|---|--:|--:|--:|--:|",
@@ -98,12 +142,12 @@ def table(rows: list[dict]) -> str:
     control = rows[0]["control"]
     lines.append(f"| {control['name']}, raw pixels, nothing learned | control | {_said(control)} | "
                  f"{100 * control['ece']:.1f} | – | – |")  # fmt: skip
-    first = rows[0]
     return "\n".join(lines) + (
         f"\n\nAccuracy in per cent, 95 % interval over {first['tasks']:,} 5-way 1-shot tasks of "
         f"Armenian and Georgian letters, {first['queries']} queries a class, inductive; expected "
-        f"calibration error in per cent. {first['steps']:,} outer steps of 2 tasks each, seed "
-        f"{first['seed']}, {first['threads']} CPU threads."
+        f"calibration error in per cent. {first['steps']:,} outer steps of "
+        f"{COMMON['tasks_per_step']} tasks each, seed {first['seed']}, {first['threads']} CPU "
+        "threads."
     )
 
 

@@ -6,6 +6,7 @@
         ├── TaskError       a task or a query that does not fit its learner
         ├── ArtefactError   a stored model or state that is broken or unknown
         └── RunError        a run folder, or a training run, that cannot go on
+            ├── JobError    what all of many processes raise alike; also that of a single one
             └── PeerLost    one of many processes is gone, and the job with it
 
 The command line prints each as ``error: <message>`` and exits with 2.
@@ -32,6 +33,10 @@ class ArtefactError(QuickstudyError):
 
 class RunError(QuickstudyError):
     """A run folder that is not one, or a training run that cannot go on."""
+
+
+class JobError(RunError):
+    """What every process of a job raises alike, so that one of them says it for all."""
 
 
 class PeerLost(RunError):

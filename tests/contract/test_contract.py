@@ -29,6 +29,14 @@ def gradients(module):
     return {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
 
 
+def loss_gradients(module, task):
+    module.zero_grad(set_to_none=True)
+    loss = module.loss(task)
+    if loss.requires_grad:
+        loss.backward()
+    return gradients(module)
+
+
 def assert_close(ours, theirs, tolerance=1e-9):
     for a, b in zip(leaves(ours), leaves(theirs), strict=True):
         torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
@@ -172,8 +180,11 @@ def test_6_padding_changes_nothing(learner, net):
     # What stands in the padding must not matter either.
     padded.support.x[6:] = torch.nan
     padded.query.x[9:] = torch.nan
+    padded.support.y[6:] = torch.nan
+    padded.query.y[9:] = torch.nan
     for mode in (module.train(), module.eval()):
         assert_close(mode.loss(padded), mode.loss(task))
+        assert_close(loss_gradients(mode, padded), loss_gradients(mode, task))
         answer = mode.answer(padded)[:9]
         assert_close(answer[:, : zoo.WAY], mode.answer(task))
         assert answer.isfinite().all()

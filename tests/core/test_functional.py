@@ -45,6 +45,15 @@ def test_what_is_masked_cannot_spread_nan():
     assert z.grad.tolist() == [[1.0], [0.0]]
 
 
+def test_targets_that_are_masked_cannot_spread_nan():
+    z, mask = torch.eye(3), torch.tensor([1.0, 1.0, 0.0])
+    y = torch.tensor([[1.0], [1.0], [0.0]])
+    broken = torch.where(mask[:, None] > 0, y, torch.nan)
+    for wanted, got in zip(class_sums(z, y, mask), class_sums(z, broken, mask), strict=True):
+        assert torch.equal(got, wanted)
+    assert torch.equal(ridge(z, broken, mask, 0.5), ridge(z, y, mask, 0.5))
+
+
 def test_a_class_without_support_has_a_zero_count():
     sums, counts = class_sums(torch.ones(1, 2), torch.tensor([[0.0, 1.0]]), torch.ones(1))
     assert counts.tolist() == [0, 1]
@@ -80,6 +89,23 @@ def test_a_singular_ridge_is_one_clear_error(n, d, batched):
         arguments = tuple(t.expand(2, *t.shape) for t in arguments)
     with pytest.raises(TaskError, match="the ridge regression is singular"):
         solve(*arguments)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, 1e30])
+@pytest.mark.parametrize(("n", "d"), [(3, 5), (5, 3)])
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_ridge_without_finite_features_has_nan_for_weights(n, d, batched, bad):
+    z = torch.randn(2, n, d, generator=torch.Generator().manual_seed(0))
+    whole = ridge(z[0], torch.ones(n, 2), torch.ones(n), 0.5)
+    z[1, 0, 0] = bad
+    y, mask = torch.ones(2, n, 2), torch.ones(2, n)
+    penalty = torch.full((2,), 0.5)
+    if batched:
+        weights = torch.func.vmap(ridge)(z, y, mask, penalty)
+    else:
+        weights = torch.stack([ridge(*one) for one in zip(z, y, mask, penalty, strict=True)])
+    torch.testing.assert_close(weights[0], whole)  # the other task is none the worse for it
+    assert weights[1].isnan().all()
 
 
 @pytest.mark.parametrize(("n", "d"), [(3, 5), (5, 3)])

@@ -6,7 +6,7 @@ import torch
 
 import quickstudy as qs
 from quickstudy.core import Examples, Task, one_hot
-from quickstudy.errors import DataError, RunError, TaskError
+from quickstudy.errors import ArtefactError, DataError, RunError, TaskError
 from quickstudy.hub.catalogue import LEARNERS
 from quickstudy.hub.platform import Platform
 from quickstudy.hub.runs import open_run
@@ -92,13 +92,14 @@ def test_the_command_line_and_the_platform_train_the_same(tmp_path, call):
 
 def test_training_again_goes_on_where_it_was():
     platform = trained(steps=5)
-    before = platform.deploy(([[0.0, 0.0], [1.0, 1.0]], [0, 1]))
     platform.meta_train(steps=4, validation_tasks=10, progress=False)
     assert platform.history["step"] == [*range(1, 10)]
     seconds = platform.history["seconds"]
     assert seconds == sorted(seconds)
-    after = platform.deploy(([[0.0, 0.0], [1.0, 1.0]], [0, 1]))
-    assert not torch.equal(before.state["sums"], after.state["sums"])
+    assert platform.history["loss"][5:] != platform.history["loss"][:4], "the same tasks again"
+    best = max(figure for figure in platform.history["validation"] if figure is not None)
+    kept = qs.evaluate(platform.learner, BLOBS["tasks"], tasks=10, seed=1)
+    assert kept.mean == pytest.approx(best), "the best so far is kept"
 
 
 def test_a_run_that_was_stopped_goes_on_from_python(tmp_path, monkeypatch):
@@ -146,8 +147,12 @@ def test_tasks_come_in_many_forms(photos):
     pool = qs.from_arrays(x, [f"class {i // 8}" for i in range(80)])
     task = {"support_x": x[:6], "support_y": [0, 1, 2] * 2, "query_x": x[6:9], "query_y": [0, 1, 2]}
     pairs = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.arange(80) // 8)
-    for tasks in (pool, [task, task], task, pairs):
-        platform = Platform(MLP(4, [8], 8), tasks, ways=2, queries=2)
+    other = {**task, "support_x": x[9:15]}
+    for tasks, more in (
+        (pool, {}), ([task] * 8, {}), (task, {"validation": other}), (pairs, {}),
+        (pool, {"validation": qs.from_arrays(x, [f"other {i // 8}" for i in range(80)])}),
+    ):  # fmt: skip
+        platform = Platform(MLP(4, [8], 8), tasks, ways=2, queries=2, **more)
         platform.meta_train(steps=2, validation_tasks=2, progress=False)
         assert platform.evaluate(count=3)["tasks"] == 3
     folder = Platform("conv4", photos, ways=3, queries=2)
@@ -270,3 +275,113 @@ def test_the_report_of_a_saved_platform_is_a_runs(tmp_path, call):
     assert (tmp_path / "run" / "learning_curve.png").is_file()
     with pytest.raises(RunError, match="exists; name another folder"):
         trained().save(tmp_path / "run")
+
+
+def picture_pool(seed, names="abcdef"):
+    x = np.random.default_rng(seed).integers(0, 255, (24, 1, 16, 16), dtype=np.uint8)
+    return qs.from_arrays(x, [names[i // 4] for i in range(24)])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: {"tasks": (pool := picture_pool(0)), "validation": pool}, "cannot be validation"),
+        (lambda: {"tasks": picture_pool(0), "validation": picture_pool(0, "ghijkl")},
+         "must share no image, got 4 of 'g' in 'a'"),
+        (lambda: {"tasks": picture_pool(0), "validation": picture_pool(1)},
+         "must share no class, got 'a'"),
+        (lambda: {"tasks": picture_pool(0), "test": picture_pool(1, "ghijkl")},
+         "test tasks need validation tasks"),
+        (lambda: {"tasks": qs.data.split_classes(picture_pool(0)), "validation": picture_pool(1)},
+         "a Splits brings its own splits"),
+        (lambda: {"tasks": qs.Episodes(picture_pool(0), 2, 1, 2)}, "draw from one pool"),
+        (lambda: {"tasks": [{"support_x": [[0.0], [1.0]], "support_y": [0, 1],
+                             "query_x": [[0.0]], "query_y": [0]}] * 3},
+         "3 tasks are too few to be split"),
+    ],
+)  # fmt: skip
+def test_what_is_judged_by_is_apart_from_what_is_trained_on(make, message):
+    with pytest.raises(DataError, match=message):
+        Platform(None, **make())
+
+
+def test_written_tasks_are_split():
+    tasks = [
+        {"support_x": [[float(i)]], "support_y": [0.5], "query_x": [[i + 0.5]], "query_y": [1.0]}
+        for i in range(20)
+    ]
+    parts = Platform(None, tasks, "r2d2").source.parts.values()
+    seen = [set(part.tasks.support.x.flatten().tolist()) for part in parts]
+    assert [len(numbers) for numbers in seen] == [14, 3, 3]
+    assert set.union(*seen) == {float(i) for i in range(20)}
+
+
+def test_whole_numbers_are_amounts_to_a_learner_of_values():
+    predictor = qs.deploy(qs.SupportMean(), ([[0.0], [1.0]], [1, 3]))
+    assert predictor.predict([[7.0]]).tolist() == [[2.0]]
+
+
+def test_the_users_own_generator_stays_where_it_is():
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+    Platform(None, **BLOBS).meta_train(2, validation_tasks=5, progress=False)
+    assert torch.equal(torch.rand(1), wanted)
+
+
+def test_what_cannot_be_stored_replaces_nothing(tmp_path):
+    trained().save(tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    learner = qs.ProtoNet(MLP(2, [16], 8), objective=lambda p, y, mask: ((p - y) ** 2).mean())
+    platform = Platform(None, **BLOBS, learner=learner)
+    platform.meta_train(2, validation_tasks=5, progress=False)
+    with pytest.raises(ArtefactError, match="objective is the function"):
+        platform.save(tmp_path / "run", overwrite=True)
+    with pytest.raises(ArtefactError, match="objective is the function"):
+        platform.meta_train(2, out=tmp_path / "other", progress=False)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_resuming_what_has_ended_takes_its_weights(tmp_path):
+    first = Platform(MLP(2, [16], 8), **BLOBS)
+    first.meta_train(4, validation_tasks=5, progress=False, out=tmp_path / "run")
+    second = Platform(MLP(2, [16], 8), **BLOBS)
+    second.resume(tmp_path / "run", progress=False)
+    assert len(second.history) == 4
+    pairs = zip(first.learner.parameters(), second.learner.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    second.meta_train(2, validation_tasks=5, progress=False)
+    assert second.history["step"] == [*range(1, 7)]
+    with pytest.raises(RunError, match=r"Platform.load\(folder, tasks\)"):
+        Platform.load(tmp_path / "run")
+
+
+def test_controls_have_nothing_to_train():
+    with pytest.raises(RunError, match="NearestMean has nothing to train"):
+        Platform(None, **BLOBS, learner=qs.NearestMean()).meta_train(1)
+
+
+def test_a_table_comes_back_with_the_columns_it_was_trained_with(need, tmp_path):
+    need.package("pyarrow")
+
+    def table(shift):
+        day = 1.7e9 + 86400.0 * np.arange(240) + shift
+        store = np.repeat(np.arange(12), 20)
+        sold = (day - 1.7e9) / 86400 + store
+        columns = {"store": store, "day": day, "sold": sold}
+        return qs.table(columns, group="store", targets="sold")
+
+    platform = Platform(None, table(0.0), "r2d2", shots=5, queries=10)
+    platform.meta_train(steps=20, validation_tasks=5, progress=False)
+    platform.save(tmp_path / "run")
+    again = Platform.load(tmp_path / "run", table(1e8))
+    assert again.source.preprocessing == platform.source.preprocessing
+    assert again.source.kept().test == platform.source.kept().test
+    rows = (1.7e9 + 86400.0 * np.arange(8)[:, None], np.arange(8.0))
+    asked = rows[0] + 3600
+    one, other = (held.deploy(rows).predict(asked) for held in (platform, again))
+    assert torch.equal(one, other)
+    assert len(set(one.flatten().tolist())) == 8, "hours are lost in single precision"
+    judged = platform.evaluate(count=5)
+    assert judged["rmse"].keys() == {"sold"}

@@ -11,11 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 
-from quickstudy.errors import DataError
+from quickstudy.errors import DataError, RunError
+from quickstudy.hub import devices
 from quickstudy.hub.catalogue import load
+from quickstudy.hub.commands.following import follow
+from quickstudy.hub.config import make_config
 from quickstudy.hub.processes import gathered, one_voice
 from quickstudy.hub.runs import open_run
+from quickstudy.hub.training import train
 
 QUICK = [
     "--data", "blobs", "--backbone-option", "hidden=[8]", "--tasks-per-step", "5", "--ways", "3",
@@ -23,7 +28,37 @@ QUICK = [
 ]  # fmt: skip
 
 
-def torchrun(processes, *arguments):
+DRIVER = """
+import time
+
+import torch
+
+from quickstudy.core.distributed import ranks
+from quickstudy.errors import DataError, TaskError
+from quickstudy.hub import training
+from quickstudy.hub.cli import main
+from quickstudy.learners import ProtoNet
+
+{change}
+
+if __name__ == "__main__":
+    main()
+"""
+"""The command line in a program of its own, so that something can go wrong in one process."""
+
+
+def changed(tmp_path, change):
+    """The path of the command line with a change made first."""
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER.format(change=change))
+    return script
+
+
+def errors(err):
+    return [line for line in err.splitlines() if line.startswith("error: ")]
+
+
+def torchrun(processes, *arguments, program=("-m", "quickstudy")):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -31,7 +66,7 @@ def torchrun(processes, *arguments):
         [
             sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes),
             "--master_addr", "127.0.0.1", "--master_port", str(port),
-            "-m", "quickstudy", *map(str, arguments),
+            *map(str, (*program, *arguments)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -165,6 +200,117 @@ def test_a_folder_that_is_taken_stops_all_processes(tmp_path):
     assert code != 0
     assert err.count("holds other files and is not a run") == 1
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
+
+
+def test_what_one_process_alone_finds_wrong_in_its_share_is_said(tmp_path):
+    """Its own words, beside what the others make of its going."""
+    change = """
+whole = ProtoNet.loss
+def loss(self, task):
+    if ranks()[0] == 1:
+        raise TaskError("the share of this one is singular")
+    return whole(self, task)
+training.Job.try_out = lambda self: None
+ProtoNet.loss = loss
+"""
+    command = ("train", *QUICK, "--steps", "3", "--out", tmp_path / "run")
+    code, _, err = ended(torchrun(2, *command, program=[changed(tmp_path, change)]))
+    assert code != 0
+    assert "error: process 1: the share of this one is singular" in errors(err)
+    others = [line for line in errors(err) if "singular" not in line]
+    assert all("of the 2 processes of this job was killed" in line for line in others), err
+
+
+@pytest.mark.parametrize(
+    ("ranks", "said"),
+    [
+        ("(0, 1)", "error: this data is no good on 0"),
+        ("(1,)", "error: process 1: this data is no good on 1"),
+    ],
+)
+def test_what_is_found_before_the_first_step_is_said_once(ranks, said, tmp_path):
+    change = f"""
+def try_out(self):
+    if ranks()[0] in {ranks}:
+        raise DataError(f"this data is no good on {{ranks()[0]}}")
+training.Job.try_out = try_out
+"""
+    command = ("train", *QUICK, "--steps", "3", "--out", tmp_path / "run")
+    code, _, err = ended(torchrun(2, *command, program=[changed(tmp_path, change)]))
+    assert code != 0
+    assert errors(err) == [said]
+
+
+def test_a_loss_that_is_not_finite_is_said_once(tmp_path):
+    change = "ProtoNet.measure = lambda self, prediction, y, mask: prediction.sum() * torch.nan"
+    command = ("train", *QUICK, "--steps", "3", "--out", tmp_path / "run")
+    code, _, err = ended(torchrun(2, *command, program=[changed(tmp_path, change)]))
+    assert code != 0
+    (line,) = errors(err)
+    assert line.startswith("error: step 1: the loss is nan")
+
+
+def test_a_stop_waits_until_the_checkpoint_is_on_disk(tmp_path):
+    """The launcher ends all when one leaves: so none does while the first one writes."""
+    change = """
+quick = training.save_checkpoint
+def slow(*arguments):
+    time.sleep(4)
+    quick(*arguments)
+training.save_checkpoint = slow
+"""
+    folder = tmp_path / "run"
+    command = ("train", *QUICK, "--steps", "100000", "--out", folder)
+    process = torchrun(2, *command, program=[changed(tmp_path, change)])
+    wait_for(lambda: recorded(folder) > 20, process)
+    os.kill(workers(folder)[1], signal.SIGTERM)
+    _, _, err = ended(process)
+    assert (folder / "checkpoint.safetensors").is_file(), err
+    assert errors(err) == []
+    assert err.count("stopped after step") == 1
+
+
+def test_a_signal_while_a_stopped_run_is_saved_does_not_kill(tmp_path):
+    """The run is closed while signals are still caught."""
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def begin(stop):
+        events = train(make_config({"data": "blobs", "steps": 50}), tmp_path / "run", stop=stop)
+        try:
+            for event in events:
+                yield event
+                os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            seen.append(signal.getsignal(signal.SIGTERM))
+            events.close()
+
+    with pytest.raises(typer.Exit):
+        follow(begin, tmp_path / "run")
+    assert seen[0] != before
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert (tmp_path / "run" / "checkpoint.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "message"),
+    [
+        ("cuda", ("3", "4"), "4 processes on a machine with 2: start no more than that many"),
+        ("auto", ("0", "3"), "3 processes on a machine with 2: start no more than that many"),
+        ("cuda:0", ("1", "2"), "--device cuda:0: 2 processes cannot share it; wanted cuda"),
+    ],
+)
+def test_more_processes_than_gpus_are_refused(name, place, message, monkeypatch):
+    local = dict(zip(("LOCAL_RANK", "LOCAL_WORLD_SIZE"), place, strict=True))
+    for variable, value in local.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(devices, "devices", lambda: {"cpu": 1, "cuda": 2})
+    monkeypatch.setattr(devices, "ranks", lambda: (0, 8))
+    with pytest.raises(RunError, match=message):
+        devices.choose_device(name)
+    assert devices.choose_device("cpu").type == "cpu"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert devices.choose_device("cuda") == torch.device("cuda", 1)
 
 
 def test_alone_errors_pass_as_they_are():

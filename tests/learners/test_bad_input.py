@@ -1,5 +1,7 @@
 """What does not fit is refused in one clear line, whatever the learner."""
 
+import math
+
 import pytest
 import torch
 from tests.contract import zoo
@@ -7,7 +9,7 @@ from tests.contract import zoo
 from quickstudy.core import SGD, Batching, Examples, Task, check_targets, evaluate, examples, fit
 from quickstudy.core.tasks import pad, stack
 from quickstudy.data import Sinusoids
-from quickstudy.errors import TaskError
+from quickstudy.errors import RunError, TaskError
 from quickstudy.learners import (
     ANIL,
     MAML,
@@ -137,6 +139,51 @@ def test_one_example_has_no_statistics(learner):
             made.adapt(support)
     made.adapt(half(2, way=1))
     learner(MLP(5, [8], 8, norm="group")).adapt(half(1, way=1))
+
+
+@pytest.mark.parametrize("name", zoo.LEARNERS)
+def test_targets_of_padding_may_be_anything(name):
+    """In the loops too: an evaluation and a training step are those of zeros in their place."""
+    clean = zoo.batch("mlp")
+    broken = Task(
+        *(p._replace(y=torch.where(p.mask[..., None] > 0, p.y, torch.nan)) for p in clean)
+    )
+    assert broken.support.y.isnan().any()
+    seen = []
+    for batch in (clean, broken):
+        learner = zoo.build(name, "mlp")
+        source = Same(batch)
+        seen.append(evaluate(learner, source, tasks=3).values)
+        if zoo.LEARNERS[name].trains:
+            list(fit(learner, source, steps=1, tasks_per_step=3, calibration_tasks=3))
+            seen[-1] = torch.cat([seen[-1], *(p.detach().flatten() for p in learner.parameters())])
+    assert torch.equal(*seen)
+    assert seen[0].isfinite().all()
+
+
+class Same:
+    """A source of one batch only."""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def sample(self, count, generator):
+        return self.batch
+
+
+@pytest.mark.parametrize("batching", ["loop", "vmap"])
+def test_features_that_are_no_numbers_are_left_to_the_loop(batching):
+    learner = R2D2(MLP(5, [8], 8))
+    batch = stack([Task(half(4), half(4))] * 2)
+    before = [p.detach().clone() for p in learner.parameters()]
+    with torch.no_grad():
+        batch.support.x[0, 0, 0] = 1e30  # finite; its square, in the regression, is not
+    options = {"steps": 1, "tasks_per_step": 2, "batching": Batching(batching)}
+    with pytest.raises(RunError, match="step 1: the loss is nan"):
+        next(fit(learner, Same(batch), **options))
+    (progress,) = fit(learner, Same(batch), nonfinite="skip", **options)
+    assert not math.isfinite(progress.loss)
+    assert all(map(torch.equal, before, learner.parameters()))
 
 
 @pytest.mark.parametrize("name", zoo.LEARNERS)

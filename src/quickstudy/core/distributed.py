@@ -44,7 +44,8 @@ def add_up(parameters: list[nn.Parameter], numbers: Float[Tensor, " k"]) -> Floa
     """Sum gradients and some numbers over all ranks, in one all-reduce of one flat tensor.
 
     Args:
-        parameters: the same on every rank; their `.grad` is replaced by the sum.
+        parameters: the same on every rank; their `.grad` is replaced by the sum. One without a
+            gradient on all ranks stays without, so that an optimizer leaves it alone.
         numbers: [k], of this rank.
 
     Returns:
@@ -60,14 +61,14 @@ def add_up(parameters: list[nn.Parameter], numbers: Float[Tensor, " k"]) -> Floa
     if ranks()[1] == 1:
         return numbers
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([*(g.flatten() for g in grads), numbers.to(grads[0])])
+    there = torch.tensor([float(p.grad is not None) for p in parameters]).to(grads[0])
+    flat = torch.cat([*(g.flatten() for g in grads), there, numbers.to(grads[0])])
     with peers_there():
         distributed.all_reduce(flat)
-    start = 0
-    for parameter, grad in zip(parameters, grads, strict=True):
-        parameter.grad = flat[start : start + grad.numel()].view_as(grad)
-        start += grad.numel()
-    return flat[start:]
+    *sums, counts, numbers = flat.split([*(g.numel() for g in grads), len(grads), len(numbers)])
+    for parameter, total, count in zip(parameters, sums, counts.tolist(), strict=True):
+        parameter.grad = total.view_as(parameter) if count else None
+    return numbers
 
 
 def put_together(mine: Tensor, count: int) -> Tensor:
@@ -104,6 +105,8 @@ def peers_there() -> Iterator[None]:
     """
     try:
         yield
+    except torch.OutOfMemoryError:  # also a RuntimeError, and nobody else's fault
+        raise
     except RuntimeError as error:  # of gloo and of NCCL, which have no kind of their own
         world = ranks()[1]
         raise PeerLost(

@@ -12,7 +12,7 @@ from quickstudy.core.batching import AUTO, Batching, device_of, map_tasks
 from quickstudy.core.calibration import calibration_table, expected_calibration_error
 from quickstudy.core.distributed import put_together, ranks, share
 from quickstudy.core.learner import Learner, squared_error
-from quickstudy.core.tasks import Task, TaskSource, check_targets, move
+from quickstudy.core.tasks import Task, TaskSource, check_targets, move, zero_padding
 from quickstudy.errors import TaskError
 
 SAMPLED_TOGETHER = 20
@@ -132,6 +132,7 @@ def evaluations(
     measure = {"accuracy": accuracy, "squared_error": squared_error}[metric]
 
     def judge(task: Task) -> tuple[Tensor, ...]:
+        task = task._replace(query=zero_padding(task.query))
         prediction = learner.answer(task)
         wrong = ~prediction.isfinite().all(-1) & (task.query.mask > 0)
         # Logits that are no numbers are not chance: the figure is none either.

@@ -19,7 +19,7 @@ from quickstudy.core.batching import AUTO, Batching, accumulate_gradients, devic
 from quickstudy.core.distributed import add_up, share
 from quickstudy.core.evaluate import Evaluation
 from quickstudy.core.tasks import TaskSource, check_targets, move
-from quickstudy.errors import RunError, TaskError
+from quickstudy.errors import JobError, RunError, TaskError
 
 CALIBRATION_SEED = 2**31 - 1
 """Population statistics are computed on tasks of their own, so that looking changes no training."""
@@ -192,7 +192,7 @@ class Fit(Iterator[Progress]):
             self.optimizer.step()
             self._move_average()
         elif self.nonfinite == "stop":
-            raise RunError(
+            raise JobError(  # the numbers are sums over all processes
                 f"step {self.step}: the loss is {loss} and its gradient's norm {norm}; "
                 "wanted finite numbers (lower the rate, clip harder, or skip such steps)"
             )

@@ -13,6 +13,20 @@ ABSENT = -1e9
 """The logit of a way that has no support: never chosen, never NaN, finite in the loss."""
 
 
+def zero_masked(rows: Float[Tensor, "n *d"], mask: Float[Tensor, " n"]) -> Float[Tensor, "n *d"]:
+    """The same rows with zeros where the mask is 0.
+
+    A product with the mask would not do: a masked row may hold anything, and 0 * NaN is NaN.
+
+    Examples:
+        >>> zero_masked(torch.tensor([[1.0], [torch.nan]]), torch.tensor([1, 0]))
+        tensor([[1.],
+                [0.]])
+    """
+    real = mask.view(-1, *(1,) * (rows.ndim - 1)) > 0
+    return torch.where(real, rows, torch.zeros_like(rows))
+
+
 def class_sums(
     z: Float[Tensor, "n d"], y: Float[Tensor, "n way"], mask: Float[Tensor, " n"]
 ) -> tuple[Float[Tensor, "way d"], Float[Tensor, " way"]]:
@@ -32,10 +46,8 @@ def class_sums(
         (tensor([[4., 0.],
                 [0., 0.]]), tensor([2., 0.]))
     """
-    weight = (y * mask[:, None]).to(z.dtype)
-    # A masked row may hold anything, NaN included: 0 * NaN would spread, so it is zeroed first.
-    clean = torch.where(mask[:, None] > 0, z, torch.zeros_like(z))
-    return weight.T @ clean, weight.sum(0)
+    weight = zero_masked(y, mask).to(z.dtype)
+    return weight.T @ zero_masked(z, mask), weight.sum(0)
 
 
 def prototypes(
@@ -97,7 +109,7 @@ def ridge(
         penalty: > 0; the larger, the smaller the weights.
 
     Returns:
-        Weights [d, k].
+        Weights [d, k]; all NaN where the features are not finite, or their squares are not.
 
     Raises:
         TaskError: a penalty that is not positive, or too small for the features: in floating point
@@ -112,24 +124,29 @@ def ridge(
     if not isinstance(penalty, Tensor) and not penalty > 0:
         raise TaskError(f"a ridge penalty must be positive, got {penalty}")
     n, d = z.shape
-    z = torch.where(mask[:, None] > 0, z, torch.zeros_like(z))
-    y = y * mask[:, None]
+    z, y = zero_masked(z, mask), zero_masked(y, mask)
     if n < d:
         return z.T @ _solve(z @ z.T, penalty, y)
     return _solve(z.T @ z, penalty, z.T @ y)
 
 
 def _solve(gram: Tensor, penalty: Tensor | float, right: Tensor) -> Tensor:
-    """(gram + penalty I)^-1 right, by Cholesky, which finds out a system that has no solution."""
+    """(gram + penalty I)^-1 right, by Cholesky, which finds out a system that has no solution.
+
+    NaN for a system that is not finite: what is wrong came before the regression, in features that
+    have blown up, and whoever sees the loss decides (`Fit` stops, or skips the step).
+    """
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    system = gram + penalty * eye
+    finite = system.isfinite().all()
     try:
-        factor = torch.linalg.cholesky(gram + penalty * eye)
+        factor = torch.linalg.cholesky(torch.where(finite, system, eye))
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         raise TaskError(
-            "the ridge regression is singular: examples repeat each other (or hold NaN) and the "
-            "penalty is too small to tell them apart; wanted a larger one"
+            "the ridge regression is singular: examples repeat each other and the penalty "
+            "is too small to tell them apart; wanted a larger one"
         ) from None
-    return torch.cholesky_solve(right, factor)
+    return torch.where(finite, torch.cholesky_solve(right, factor), torch.nan)
 
 
 def forbid_absent(

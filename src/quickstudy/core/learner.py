@@ -131,7 +131,8 @@ class Learner(nn.Module, ABC):
 
     def loss(self, task: Task) -> Float[Tensor, ""]:
         """The objective on the query set after adapting to the support set."""
-        return self.measure(self.answer(task), task.query.y, task.query.mask)
+        query = zero_padding(task.query)
+        return self.measure(self.answer(task._replace(query=query)), query.y, query.mask)
 
     def measure(self, prediction: Tensor, y: Tensor, mask: Tensor) -> Float[Tensor, ""]:
         """The objective, called."""

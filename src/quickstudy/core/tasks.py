@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from quickstudy.core.functional import zero_masked
 from quickstudy.errors import TaskError
 
 Inputs = Any
@@ -282,20 +283,16 @@ def unstack(batch: T) -> list[T]:
 
 
 def zero_padding(part: Examples) -> Examples:
-    """The same examples with zeros for the inputs of padding, whatever stands there (NaN, say).
+    """The same examples with zeros for inputs and targets of padding, whatever stands there.
 
     Examples:
-        >>> part = Examples(torch.tensor([[1.0], [torch.nan]]), torch.eye(2), torch.tensor([1, 0]))
-        >>> zero_padding(part).x
-        tensor([[1.],
-                [0.]])
+        >>> rows = torch.tensor([[1.0], [torch.nan]])
+        >>> part = zero_padding(Examples(rows, rows, torch.tensor([1, 0])))
+        >>> part.x.tolist(), part.y.tolist()
+        ([[1.0], [0.0]], [[1.0], [0.0]])
     """
-
-    def clear(x: Tensor) -> Tensor:
-        real = part.mask.view(-1, *(1,) * (x.ndim - 1)) > 0
-        return torch.where(real, x, torch.zeros_like(x))
-
-    return part._replace(x=tree_map(clear, part.x))
+    x = tree_map(lambda leaf: zero_masked(leaf, part.mask), part.x)
+    return Examples(x, zero_masked(part.y, part.mask), part.mask)
 
 
 def move(tree: T, device: torch.device | str) -> T:

@@ -217,6 +217,30 @@ class TaskList:
     def __len__(self) -> int:
         return len(self.tasks.support.y)
 
+    def split(self, seed: int = 0) -> tuple["TaskList", "TaskList", "TaskList"]:
+        """Meta-train, meta-validation and meta-test: 70, 15 and 15 per cent of the tasks.
+
+        Args:
+            seed: which random split.
+
+        Raises:
+            TaskError: fewer than three tasks.
+        """
+        count = len(self)
+        judged = max(1, round(0.15 * count))
+        if count < 3:
+            raise TaskError(f"three parts need three tasks or more, got {count}")
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+        parts = order.split([count - 2 * judged, judged, judged])
+        train, validation, test = (self._of(rows) for rows in parts)
+        return train, validation, test
+
+    def _of(self, rows: Tensor) -> "TaskList":
+        chosen = object.__new__(TaskList)
+        chosen.targets = self.targets
+        chosen.tasks = tree_map(lambda tensor: tensor[rows], self.tasks)
+        return chosen
+
     def sample(self, count: int, generator: torch.Generator) -> Task:
         """Draw `count` of the tasks, stacked, padded to the largest in the list.
 

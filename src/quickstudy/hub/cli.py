@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from quickstudy._version import __version__
-from quickstudy.errors import PeerLost, QuickstudyError
+from quickstudy.errors import JobError, QuickstudyError
 from quickstudy.hub.commands.adapt import adapt, predict
 from quickstudy.hub.commands.bench import app as bench
 from quickstudy.hub.commands.data import app as data
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Gloo's threads, which outlive their group, now and then abort a process as it winds up.
         sys.stdout.flush()
         sys.stderr.flush()
-        if code and not _speaks():
+        if code and _rank():
             time.sleep(1)  # the first process gets its word in before the launcher ends all
         os._exit(code)
     raise SystemExit(code)
@@ -109,12 +109,11 @@ def _run(arguments: list[str], debug: bool) -> int:
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
         said = error.format_message()
-        told = said + _value_of(error, arguments) if _speaks() else ""
+        told = "" if _rank() else said + _value_of(error, arguments)
         return _fail(told, error.exit_code) if said else 0
-    except PeerLost as error:  # whoever is left says so
-        return _fail(str(error), WRONG_INPUT, debug)
     except QuickstudyError as error:
-        return _fail(str(error) if _speaks() else "", WRONG_INPUT, debug)
+        told = "" if _rank() and _of_all(error) else str(error)
+        return _fail(told, WRONG_INPUT, debug)
     except BrokenPipeError:  # whoever read this has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERNAL
@@ -138,9 +137,20 @@ def _value_of(error: typer.TyperException, arguments: list[str]) -> str:
     return ""
 
 
-def _speaks() -> bool:
-    """Whether this process says what is wrong with the input: of many, which all see it, one."""
-    return os.environ.get("RANK", "0") == "0"
+def _rank() -> int:
+    """Which of the job's processes this one is; 0, the first, where it is alone."""
+    rank = os.environ.get("RANK", "0")
+    return int(rank) if rank.isdecimal() else 0
+
+
+def _of_all(error: QuickstudyError) -> bool:
+    """Whether every process of the job fails with this error, so that the first may say it.
+
+    All see the same input until they have met; from then on, what is not a `JobError` is one's own.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    met = distributed is not None and distributed.is_initialized()
+    return isinstance(error, JobError) or not met
 
 
 def _fail(message: str, code: int, debug: bool = False) -> int:
@@ -148,7 +158,8 @@ def _fail(message: str, code: int, debug: bool = False) -> int:
         traceback.print_exc()
     if not message:
         return code
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    who = f"process {_rank()}: " if _rank() else ""
+    print(f"error: {who}{' '.join(message.split())}", file=sys.stderr)
     return code
 
 

@@ -8,7 +8,7 @@ import torch
 
 from quickstudy.core.distributed import ranks
 from quickstudy.errors import RunError
-from quickstudy.hub.processes import local_rank
+from quickstudy.hub.processes import local_rank, local_world
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -19,7 +19,8 @@ def choose_device(name: str = "auto") -> torch.device:
             Each of many processes on a machine takes a "cuda" device of its own.
 
     Raises:
-        RunError: an unknown name, or a device that this machine or this PyTorch lacks.
+        RunError: an unknown name, a device that this machine or this PyTorch lacks, or fewer
+            "cuda" devices on this machine than processes of the job.
 
     Examples:
         >>> choose_device("cpu")
@@ -39,9 +40,27 @@ def choose_device(name: str = "auto") -> torch.device:
         raise RunError(f"--device {name}: {_why_not(kind)}; here there is {', '.join(present)}")
     if index and int(index) >= present[kind]:
         raise RunError(f"--device {name}: here {kind} has {present[kind]} device, counted from 0")
-    if kind == "cuda" and not index and ranks()[1] > 1:
-        return torch.device(kind, local_rank() % present[kind])
+    if kind == "cuda" and ranks()[1] > 1:
+        return _of_its_own(name, present[kind])
     return torch.device(name)
+
+
+def _of_its_own(name: str, present: int) -> torch.device:
+    """The GPU of this process, of several on the machine; NCCL serves no two on one GPU.
+
+    Raises:
+        RunError: there are more processes than GPUs, or all are to use the same one.
+    """
+    here = max(local_world(), local_rank() + 1)
+    kind, _, index = name.partition(":")
+    if index and here > 1:
+        raise RunError(f"--device {name}: {here} processes cannot share it; wanted {kind}")
+    if here > present:
+        raise RunError(
+            f"--device {kind}: {here} processes on a machine with {present}: start no more than "
+            "that many on each machine, or give --device cpu"
+        )
+    return torch.device(name) if index else torch.device(kind, local_rank())
 
 
 def devices() -> dict[str, int]:

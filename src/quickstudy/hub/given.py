@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -11,11 +11,20 @@ from quickstudy.core.tasks import leaves
 from quickstudy.data.datasets import from_dataset
 from quickstudy.data.dictionaries import TaskList
 from quickstudy.data.episodes import Episodes
+from quickstudy.data.groups import Groups
+from quickstudy.data.leakage import check_leakage
 from quickstudy.data.pools import Pool, Splits, split_classes
 from quickstudy.data.tables import Table
-from quickstudy.errors import DataError, TaskError
+from quickstudy.errors import DataError, RunError, TaskError
 from quickstudy.hub.config import Span
-from quickstudy.hub.sources import LEAST_CLASSES, Source, Split, Wanted, open_source
+from quickstudy.hub.sources import (
+    LEAST_CLASSES,
+    SOURCES,
+    Source,
+    Split,
+    Wanted,
+    open_source,
+)
 from quickstudy.hub.tables import rows_of
 
 IN_MEMORY = "tasks in memory"
@@ -24,6 +33,19 @@ PARTS: tuple[Split, ...] = ("train", "validation", "test")
 
 Given = Any
 """A name or folder, a source, a table, splits, a pool, a task source, dictionaries, a data set."""
+
+
+def refuse_in_memory(data: str) -> None:
+    """Tasks that were handed in from Python have no name to open them by again.
+
+    Raises:
+        RunError: these are such.
+    """
+    if data == IN_MEMORY:
+        raise RunError(
+            "the tasks of this run were handed in from Python, and so they have to be again: "
+            "Platform.load(folder, tasks), or Platform(net, tasks, ...).resume(folder)"
+        )
 
 
 class InMemory(Source):
@@ -47,9 +69,7 @@ class InMemory(Source):
         inputs = task.support.x
         is_tensor = isinstance(inputs, torch.Tensor)
         self.input_shape = tuple(leaves(inputs)[0].shape[1:]) if is_tensor else ()
-        y = task.support.y
-        classes = bool(((y == 0) | (y == 1)).all()) and bool((y.sum(-1) <= 1).all())
-        self.outputs = None if classes and y.shape[-1] > 1 else y.shape[-1]
+        self.outputs = task.support.y.shape[-1] if _kind(train, task) == "values" else None
 
     def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> TaskSource[Task]:
         """Tasks of a split; of a task source as they come, whatever sizes are asked for."""
@@ -75,19 +95,37 @@ def _first(source: TaskSource[Task]) -> Task:
     return unstack(batch)[0]
 
 
-def open_given(tasks: Given, validation: Given | None = None, test: Given | None = None) -> Source:
+def _kind(source: TaskSource[Task], task: Task) -> str:
+    """What a source's targets are: as it says in its attribute `targets`, or as they look."""
+    told = getattr(source, "targets", None)
+    if told in ("classes", "values"):
+        return str(told)
+    y = task.support.y
+    classes = bool(((y == 0) | (y == 1)).all()) and bool((y.sum(-1) <= 1).all())
+    return "classes" if classes and y.shape[-1] > 1 else "values"
+
+
+def open_given(
+    tasks: Given,
+    validation: Given | None = None,
+    test: Given | None = None,
+    wanted: Wanted | None = None,
+) -> Source:
     """Whatever tasks are given, as a source.
 
     Args:
-        tasks: a name that `--data` knows or a folder's path; a `Source`; a `Splits`; a `Pool` or a
-            map-style data set, whose classes are split at random where nothing else is given; a
-            task source, a task dictionary or a list of these.
-        validation: meta-validation tasks, of the same kinds. Where there are none, fresh tasks
-            from a task source stand in for them, which says nothing of new classes.
-        test: meta-test tasks, likewise.
+        tasks: a name that `--data` knows or a folder's path; a `Source`; a table; a `Splits`; a
+            `Pool` or a map-style data set; a task source; a list of task dictionaries. Classes and
+            written tasks are split at random, 70, 15 and 15 per cent, where nothing else is given.
+        validation: meta-validation tasks: a pool, a data set, a task source or dictionaries. Where
+            there are none, fresh tasks from a source that makes them up stand in for them, which
+            says nothing of new classes.
+        test: meta-test tasks, likewise; those of meta-validation where not given.
+        wanted: how files and tables are read and split, where a model has seen them before.
 
     Raises:
-        DataError: too few classes to be split, or data that cannot be read.
+        DataError: too few classes or tasks to be split, classes or pictures in two of the parts,
+            or data that cannot be read.
         TaskError: things that are no tasks.
 
     Examples:
@@ -96,57 +134,110 @@ def open_given(tasks: Given, validation: Given | None = None, test: Given | None
         1
     """
     if isinstance(tasks, str | Path):
-        tasks = open_source(str(tasks), Wanted())
+        path = Path(tasks)
+        name = str(path.absolute()) if path.exists() and str(path) not in SOURCES else str(tasks)
+        tasks = open_source(name, wanted or Wanted())
     if isinstance(tasks, Table):
-        tasks = rows_of(IN_MEMORY, tasks, Wanted())
-    if isinstance(tasks, Source):
-        if validation is not None or test is not None:
-            raise DataError(f"{tasks.name} bring their own splits; got others beside them")
-        return tasks
+        tasks = rows_of(IN_MEMORY, tasks, wanted or Wanted())
+    extras = validation is not None or test is not None
+    if isinstance(tasks, Source | Splits):
+        if extras:
+            raise DataError(f"a {type(tasks).__name__} brings its own splits; got others beside it")
+        if isinstance(tasks, Source):
+            return tasks
+        Splits.disjoint(*tasks)
+        return InMemory(dict(zip(PARTS, tasks, strict=True)))
     train = _part(tasks)
-    if isinstance(train, Pool) and validation is None and test is None:
-        if train.classes < LEAST_CLASSES:
-            raise DataError(
-                f"{train.classes} classes are too few to be split into meta-train, meta-validation "
-                f"and meta-test, which takes {LEAST_CLASSES}; give validation and test tasks"
-            )
-        train = split_classes(train, at_least=5)
-    if isinstance(train, Splits):
-        Splits.disjoint(*train)
-        return InMemory(dict(zip(PARTS, train, strict=True)))
-    judged = train if validation is None and not isinstance(train, Pool) else validation
-    last = judged if test is None else test
-    if judged is None:
-        raise DataError("classes to train on need validation tasks beside test tasks, got none")
-    parts = [train, _part(judged), _part(last)]
-    if all(isinstance(part, Pool) for part in parts) and parts[1] is not parts[2]:
-        parts = list(Splits.disjoint(*parts))
-    return InMemory(dict(zip(PARTS, parts, strict=True)))
+    if not extras:
+        return InMemory(dict(zip(PARTS, _divided(train), strict=True)))
+    if validation is None:
+        raise DataError("test tasks need validation tasks beside them, to choose the best by")
+    judged = train if validation is tasks else _part(validation)
+    last = judged if test is None or test is validation else _part(test)
+    _check_apart(train, judged, last)
+    return InMemory(dict(zip(PARTS, (train, judged, last), strict=True)))
 
 
-def tasks_of(tasks: Given, split: Split, ways: int, shots: int, queries: int) -> TaskSource[Task]:
+def _divided(train: Any) -> tuple[Any, Any, Any]:
+    """Meta-train, meta-validation and meta-test out of one thing, sharing nothing."""
+    if isinstance(train, Episodes | Groups):
+        raise DataError(
+            f"{type(train).__name__} draw from one pool; give validation tasks of other classes, "
+            "or the pool itself, which is split by class"
+        )
+    held = train.classes if isinstance(train, Pool) else len(train) if _is_list(train) else None
+    if held is None:
+        return train, train, train  # it makes up fresh tasks each time
+    what = "classes" if isinstance(train, Pool) else "tasks"
+    if held < LEAST_CLASSES:
+        raise DataError(
+            f"{held} {what} are too few to be split into meta-train, meta-validation and "
+            f"meta-test, which takes {LEAST_CLASSES}; give validation tasks"
+        )
+    return split_classes(train, at_least=5) if isinstance(train, Pool) else train.split()
+
+
+def _is_list(source: object) -> TypeGuard[TaskList]:
+    return isinstance(source, TaskList)
+
+
+def _check_apart(train: Any, judged: Any, last: Any) -> None:
+    """Refuse what is trained on among what is judged by.
+
+    Raises:
+        DataError: the same thing is given twice, or two parts share classes or pictures.
+    """
+    if judged is train or last is train:
+        raise DataError("what is trained on cannot be validation or test tasks too")
+    pools = [part for part in (train, judged, last) if isinstance(part, Pool)]
+    for i, one in enumerate(pools):
+        for other in pools[i + 1 :]:
+            if other is not one:
+                _refuse_shared(one, other)
+
+
+def _refuse_shared(one: Pool, other: Pool) -> None:
+    if one.images.ndim > 2:
+        check_leakage(one, other)
+        return
+    shared = sorted(set(one.names) & set(other.names))  # rows of features may be equal by chance
+    if shared:
+        raise DataError(f"the parts must share no class, got {', '.join(map(repr, shared[:5]))}")
+
+
+def tasks_of(
+    tasks: Given, split: Split, ways: int, shots: int, queries: int, wanted: Wanted | None = None
+) -> tuple[TaskSource[Task], Source | None]:
     """A source of tasks to be judged on, from whatever is given; all classes of a pool.
+
+    Args:
+        tasks: as for `open_given`.
+        split: which part of data that is split.
+        ways: classes of a task, where tasks are drawn from classes.
+        shots: support examples of a class, likewise.
+        queries: query examples of a class, likewise.
+        wanted: how files and tables are read and split.
+
+    Returns:
+        The tasks, and the data that they are drawn from, where it has a name.
 
     Raises:
         DataError: tasks of such sizes cannot be drawn from it.
         TaskError: things that are no tasks.
     """
-    if isinstance(tasks, str | Path):
-        tasks = open_source(str(tasks), Wanted())
-    if isinstance(tasks, Source):
-        return tasks.tasks(split, ways, shots, queries)
-    part = _part(tasks)
-    if isinstance(part, Splits):
-        part = part.test
+    if isinstance(tasks, str | Path | Source | Table):
+        source = open_given(tasks, wanted=wanted)
+        return source.tasks(split, ways, shots, queries), source
+    part = _part(tasks.test if isinstance(tasks, Splits) else tasks)
     drawn: TaskSource[Task] = (
         Episodes(part, ways, shots, queries) if isinstance(part, Pool) else part
     )
-    return drawn
+    return drawn, None
 
 
 def _part(given: Given) -> Any:
-    """A pool, three of them, or a task source."""
-    if isinstance(given, Pool | Splits) or callable(getattr(given, "sample", None)):
+    """A pool, or a task source."""
+    if isinstance(given, Pool) or callable(getattr(given, "sample", None)):
         return given
     if isinstance(given, dict):
         return TaskList([given])
@@ -155,6 +246,6 @@ def _part(given: Given) -> Any:
     if hasattr(given, "__getitem__") and hasattr(given, "__len__") and not isinstance(given, str):
         return from_dataset(given)
     raise TaskError(
-        "tasks must be a name, a folder, a pool, a data set, dictionaries, or have "
-        f"sample(count, generator), got a {type(given).__name__}"
+        "tasks must be a name, a folder (for validation: qs.image_folder(path)), a table, a pool, "
+        f"a data set, dictionaries, or have sample(count, generator), got a {type(given).__name__}"
     )

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from quickstudy.artefacts.arguments import describe
 from quickstudy.core import (
     Batching,
     Evaluation,
@@ -24,14 +25,16 @@ from quickstudy.core import (
     Task,
     TaskSource,
     evaluate,
+    move,
     unstack,
 )
+from quickstudy.core.tasks import check_targets
 from quickstudy.errors import RunError
-from quickstudy.hub.catalogue import build_learner, learner_named
+from quickstudy.hub.catalogue import CATALOGUE, build_learner, learner_named
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import choose_device, keep_freed_memory, set_threads
 from quickstudy.hub.evaluating import control_of
-from quickstudy.hub.given import IN_MEMORY
+from quickstudy.hub.given import refuse_in_memory
 from quickstudy.hub.kept import Kept
 from quickstudy.hub.sources import Images, Source, Wanted, open_source
 from quickstudy.hub.tables import Rows
@@ -76,7 +79,7 @@ class Job:
         return sum(p.numel() for p in self.fit.parameters)
 
     def try_out(self) -> None:
-        """One loss, so that what cannot be trained is refused before anything is written.
+        """One loss, so that what cannot be trained is refused before anything is done.
 
         Raises:
             QuickstudyError: the learner does not take such tasks, or there is no memory.
@@ -84,7 +87,16 @@ class Job:
         held = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(held), torch.no_grad(), readable_errors():
             task = self.fit.source.sample(1, torch.Generator().manual_seed(0))
-            self.learner.loss(unstack(task)[0])
+            check_targets(self.learner, task)
+            self.learner.loss(unstack(move(task, self.device))[0])
+
+    def check_storable(self) -> None:
+        """Refuse a learner that cannot be stored, before a folder is made for it.
+
+        Raises:
+            ArtefactError: says which argument stands in the way.
+        """
+        describe(self.learner, CATALOGUE)
 
     def control(self) -> tuple[str, Evaluation] | None:
         """What the no-learning control gets on the meta-validation tasks."""
@@ -115,11 +127,7 @@ def open_data(config: TrainConfig, kept: Kept | None = None) -> Source:
     Raises:
         RunError: it was handed in from Python, so that no name opens it.
     """
-    if config.data == IN_MEMORY:
-        raise RunError(
-            "the tasks of this run were handed in from Python, and so they have to be again: "
-            "Platform(net, tasks, ...).resume(folder)"
-        )
+    refuse_in_memory(config.data)
     return open_source(
         config.data,
         Wanted(
@@ -178,6 +186,8 @@ def job_of(
     Raises:
         QuickstudyError: tasks that cannot be drawn.
     """
+    if not any(p.requires_grad for p in learner.parameters()):
+        raise RunError(f"{type(learner).__name__} has nothing to train")
     device = choose_device(config.device)
     learner = learner.to(device)
     training = source.training_tasks(**_sizes(config))

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from quickstudy.core import LearnedRates, Learner, unstack
+from quickstudy.core import LearnedRates, Learner, move, unstack
+from quickstudy.core.batching import device_of
 from quickstudy.data.episodes import Episodes
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import DataError
@@ -38,7 +39,7 @@ def draw_task(run: Run, learner: Learner, source: Source) -> None:
         return
     # The same numbers twice: once for which classes they are, once for the task itself.
     classes = episodes.draw(1, torch.Generator().manual_seed(SEED)).classes[0].tolist()
-    batch = episodes.sample(1, torch.Generator().manual_seed(SEED))
+    batch = move(episodes.sample(1, torch.Generator().manual_seed(SEED)), device_of(learner))
     task = unstack(batch)[0]
     with torch.no_grad():
         answers = learner.predict(learner.adapt(task.support), task.query.x).argmax(-1)

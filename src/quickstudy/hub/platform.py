@@ -1,7 +1,7 @@
 """The platform: a net, tasks and a method in, a model that adapts out."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -10,22 +10,25 @@ import torch
 from pydantic import JsonValue, ValidationError
 from torch import nn
 
+from quickstudy.artefacts.model import load_model as load_stored
 from quickstudy.core import Learner, Task, TaskSource
-from quickstudy.data.columns import Columns
 from quickstudy.errors import RunError, TaskError
 from quickstudy.hub import screen
-from quickstudy.hub.catalogue import build_learner, load_model
+from quickstudy.hub.catalogue import CATALOGUE, build_learner, load_model
 from quickstudy.hub.config import TrainConfig, explain
 from quickstudy.hub.devices import choose_device
-from quickstudy.hub.evaluating import Setting, judge
+from quickstudy.hub.evaluating import Setting, judge, units_of
 from quickstudy.hub.given import Given, open_given, tasks_of
 from quickstudy.hub.history import History
-from quickstudy.hub.job import Job, drawn_sizes, job_of, ready, row_of
+from quickstudy.hub.job import Job, drawn_sizes, job_of, row_of
+from quickstudy.hub.kept import parse_kept
 from quickstudy.hub.predictor import Deployable, Predictor, deploy
+from quickstudy.hub.processes import first, join
 from quickstudy.hub.runs import METRICS, Metrics, create_run, open_run
-from quickstudy.hub.sources import Split
+from quickstudy.hub.sources import Images, Source, Split, Wanted
 from quickstudy.hub.subjects import open_for
-from quickstudy.hub.training import Event, Finished, Stepped, finish, resume_job, train_job
+from quickstudy.hub.tables import Rows, reading_of
+from quickstudy.hub.training import Event, Stepped, finish, resume_job, train_job
 
 
 class Platform:
@@ -85,8 +88,7 @@ class Platform:
         device: str = "auto",
         seed: int = 0,
     ) -> None:
-        self.source = open_given(tasks, validation, test)
-        self.history = History()
+        self._set(open_given(tasks, validation, test))
         own = isinstance(learner, Learner)
         self.config = _checked(
             {
@@ -110,11 +112,16 @@ class Platform:
                 raise TaskError("a learner brings its net and its options; got others beside it")
             self.learner = learner
         else:
-            torch.manual_seed(seed)
-            shape, outputs = self.source.input_shape, self.source.outputs
-            module = net if isinstance(net, nn.Module) else None
-            self.learner = build_learner(self.config, shape, outputs, module)
+            with torch.random.fork_rng(devices=[]):  # the user's own generator stays where it is
+                torch.manual_seed(seed)
+                shape, outputs = self.source.input_shape, self.source.outputs
+                module = net if isinstance(net, nn.Module) else None
+                self.learner = build_learner(self.config, shape, outputs, module)
         self.learner.to(choose_device(device))
+
+    def _set(self, source: Source, records: Sequence[dict[str, Any]] = ()) -> None:
+        self.source = source
+        self.history = History(records)
         self._job: Job | None = None
 
     def meta_train(
@@ -137,7 +144,10 @@ class Platform:
     ) -> History:
         """Meta-train, with a look at meta-validation now and then; called again, it goes on.
 
-        The best weights that meta-validation saw are kept.
+        The best weights that meta-validation saw are kept. Called again, it draws other tasks and
+        begins with a fresh optimizer and schedule.
+
+        In a script that `torchrun` starts on many processes, tasks are divided among them.
 
         Args:
             steps: outer steps.
@@ -179,8 +189,13 @@ class Platform:
                 "validation_tasks": validation_tasks,
             }
         )
-        ready(self.config)
+        join()
         job = job_of(self.config, self.source, self.learner)
+        if self._job is not None:  # other tasks than before; the best so far stays the best
+            earlier = self._job.fit
+            job.fit.generator.set_state(earlier.generator.get_state())
+            job.fit.best_score = earlier.best_score
+            job.fit.best_weights = earlier.best_weights
         if out is None:
             job.try_out()
             return self._go(job, _steps_of(job), progress)
@@ -192,11 +207,25 @@ class Platform:
         Raises:
             QuickstudyError: there is no run, or it is of another learner.
         """
-        config = open_run(out).config
-        ready(config)
+        join()
+        run = open_run(out)
+        if run.finished:
+            held = load_stored(out, catalogue=CATALOGUE, net=self._own_net())
+            self.learner.load_state_dict(held.learner.state_dict())
+            self.history = History(run.metrics())
+            return self.history
+        kept = parse_kept(run.kept, out)
+        if kept and isinstance(self.source, Images | Rows):
+            kept.check(self.source.pools)
+        config = run.config.model_copy(update={"device": self.config.device})
         job = job_of(config, self.source, self.learner)
         self.config = config
         return self._go(job, resume_job(out, lambda run: job), progress)
+
+    def _own_net(self) -> nn.Module | None:
+        """The learner's net, where it is the user's and so comes from nowhere else."""
+        net = getattr(self.learner, "net", None)
+        return net if isinstance(net, nn.Module) and type(net).__name__ not in CATALOGUE else None
 
     def evaluate(
         self,
@@ -231,12 +260,17 @@ class Platform:
         sizes = (ways or own[0], shots or own[1], queries or own[2])
         setting = Setting(*sizes, tasks=count, seed=seed)
         setting.check()
-        drawn: TaskSource[Task] = (
-            self.source.tasks(split, *sizes) if tasks is None else tasks_of(tasks, split, *sizes)
-        )
-        return judge(self.learner, drawn, setting) | drawn_sizes(
-            drawn, self.learner.targets == "classes"
-        )
+        source: Source | None = self.source
+        if tasks is None:
+            drawn: TaskSource[Task] = self.source.tasks(split, *sizes)
+        else:
+            how = self.source.preprocessing
+            wanted = Wanted(preprocessing=how, kept=self.source.kept())
+            drawn, source = tasks_of(tasks, split, *sizes, wanted)
+        result = judge(self.learner, drawn, setting)
+        if source is not None:
+            result |= units_of(source, self.learner, drawn, setting)
+        return result | drawn_sizes(drawn, self.learner.targets == "classes")
 
     def deploy(self, task: Deployable) -> Predictor:
         """Adapt to a new task and return what answers for it; see `predictor.deploy`.
@@ -244,8 +278,7 @@ class Platform:
         Raises:
             TaskError: what is given is no support set, or none that the learner takes.
         """
-        how = self.source.preprocessing
-        return deploy(self.learner, task, how if isinstance(how, Columns) else None)
+        return deploy(self.learner, task, self.source.preprocessing)
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Store the model and its history as a run's folder, which every command understands.
@@ -253,7 +286,10 @@ class Platform:
         Raises:
             QuickstudyError: something is there, or it cannot be written.
         """
+        if not first():  # of many processes one writes
+            return
         job = self._job or job_of(self.config, self.source, self.learner)
+        job.check_storable()
         kept = self.source.kept()
         keep = kept.model_dump(mode="json") if kept else None
         run = create_run(Path(path), self.config, overwrite, keep)
@@ -289,14 +325,20 @@ class Platform:
             QuickstudyError: there is no model, or its tasks are not there.
         """
         run = open_run(path)
-        learner, model = load_model(path, net=net, device=choose_device(device))
-        source: Given = tasks
+        where = choose_device(device)
+        learner, model = load_model(path, net=net, device=where)
         if tasks is None:
-            source = open_for(model.manifest, path, run.config.data, choose_device(device))
-        platform = cls(
-            None, source, learner.train(), validation=validation, test=test, device=device
-        )
-        platform.config = run.config
+            source = open_for(model.manifest, path, run.config.data, where)
+        else:
+            how = model.manifest.preprocessing
+            wanted = Wanted(
+                preprocessing=reading_of(how, path) if how else None,
+                kept=parse_kept(model.manifest.training.get("kept"), path),
+                device=where,
+            )
+            source = open_given(tasks, validation, test, wanted)
+        platform = cls(None, source, learner, device=device)
+        platform.config = run.config.model_copy(update={"device": device})
         control = model.manifest.metrics.get("control")
         mean = control.get("mean") if isinstance(control, dict) else None
         platform.history = History(run.metrics(), mean if isinstance(mean, float) else None)
@@ -304,29 +346,28 @@ class Platform:
 
     def _go(self, job: Job, events: Iterator[Event], progress: bool) -> History:
         """Iterate a job to its end, or until somebody presses Ctrl-C, and keep what happened."""
-        before = list(self.history.records)
+        before = self.history.records
         done, spent = (before[-1]["step"], before[-1]["seconds"]) if before else (0, 0.0)
+        begun = job.fit.step
         self._job = job
         records: list[dict[str, JsonValue]] = []
         console = screen.err()
         console.quiet = console.quiet or not progress
         try:
-            with closing(events), screen.Steps(console, job.config.steps) as shown:  # type: ignore[type-var]
+            with closing(events), screen.Steps(console, job.config.steps, begun) as shown:  # type: ignore[type-var]
                 for event in events:
                     if isinstance(event, Stepped):
                         shown.show(event.progress)
                         row = row_of(event.progress, event.seconds + spent)
                         records.append(row | {"step": event.progress.step + done})
-                    elif isinstance(event, Finished) and event.report:
-                        before, records = [], event.run.metrics()
-                        self.learner = event.learner
         except KeyboardInterrupt:
             job.fit.use_kept_weights()
             raise
         finally:
             self.learner.eval()
-            control = job.control() if records else None
-            self.history = History(before + records, control and control[1].mean)
+            self.history = History(before + records)
+        control = job.control()
+        self.history.control = control[1].mean if control else None
         return self.history
 
 

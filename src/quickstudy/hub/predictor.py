@@ -1,10 +1,12 @@
 """A learner adapted to one task, ready to answer."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from quickstudy.core import Examples, Inputs, Learner, State, Task, move
@@ -14,8 +16,13 @@ from quickstudy.data.arrays import distinct, numbers
 from quickstudy.data.columns import Columns
 from quickstudy.data.dictionaries import as_task
 from quickstudy.data.episodes import scale
+from quickstudy.data.pictures import from_pictures
+from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import DataError, TaskError
 from quickstudy.hub.inputs import in_parts
+
+Reading = Preprocessing | Columns
+"""How a user's files or rows become a learner's input."""
 
 Deployable = Task | Examples | Mapping[str, Any] | tuple[Any, Any]
 """A task, its support alone, the same as a dictionary, or inputs and targets."""
@@ -31,14 +38,14 @@ class Predictor:
         learner: in evaluation mode.
         state: what it adapted to.
         labels: of the classes, in the order of the logits; None for their numbers, or real targets.
-        columns: of the table that the learner was trained on: inputs and answers are then in its
-            units. None for numbers as they are.
+        reading: how the learner's data is read: of a table, inputs and answers are in its units;
+            of images, inputs may be files and Pillow images. None for numbers as they are.
 
     Attributes:
         learner: the learner.
         state: what it learned; nested dicts and tuples of tensors.
         labels: as given.
-        columns: as given.
+        reading: as given.
     """
 
     def __init__(
@@ -46,12 +53,12 @@ class Predictor:
         learner: Learner,
         state: State,
         labels: Sequence[Any] | None = None,
-        columns: Columns | None = None,
+        reading: Reading | None = None,
     ) -> None:
         self.learner = learner
         self.state = state
         self.labels = list(labels) if labels is not None else None
-        self.columns = columns
+        self.reading = reading
 
     def __call__(self, x: Inputs) -> Tensor:
         """Logits [m, way], or means [m, d] in the learner's own units, of inputs [m, ...]."""
@@ -61,7 +68,8 @@ class Predictor:
         """The likeliest label of each input (a list), or the means [m, d] of real targets."""
         answers = self(x)
         if self.learner.targets == "values":
-            return self.columns.in_units(answers).float() if self.columns else answers
+            columns = self.reading if isinstance(self.reading, Columns) else None
+            return columns.in_units(answers).float() if columns else answers
         chosen = answers.argmax(-1).tolist()
         return chosen if self.labels is None else [self.labels[i] for i in chosen]
 
@@ -80,13 +88,11 @@ class Predictor:
             with torch.no_grad():
                 answer: Tensor = function(self.state, move(x, device_of(self.learner))).cpu()
             return answer
-        rows = scale(numbers("x", x), torch.Generator())
-        if self.columns:
-            rows = self.columns.standardised(rows.double())
+        rows = scale(numbers("x", _read(x, self.reading)), torch.Generator())
         return in_parts(self.learner, function, self.state, rows)
 
 
-def deploy(learner: Learner, task: Deployable, columns: Columns | None = None) -> Predictor:
+def deploy(learner: Learner, task: Deployable, reading: Reading | None = None) -> Predictor:
     """Adapt a learner to a task, whatever kind of learner it is.
 
     Args:
@@ -94,8 +100,8 @@ def deploy(learner: Learner, task: Deployable, columns: Columns | None = None) -
         task: a `Task` or its support `Examples` (one task, no batch, but for a batch of one), a
             dictionary with `support_x` and `support_y` (labels of any kind, or floats), or a pair
             of inputs and targets. Queries are not looked at.
-        columns: of the table that the learner was trained on: a dictionary or a pair is then in
-            its units, a `Task` as the table's tasks are.
+        reading: how the learner's data is read. Of a table, a dictionary or a pair is in its
+            units, a `Task` as the table's tasks are; of images, inputs may be files.
 
     Raises:
         TaskError: what is given is no support set, or none that the learner takes.
@@ -106,13 +112,8 @@ def deploy(learner: Learner, task: Deployable, columns: Columns | None = None) -
         >>> predictor.predict([[0.9], [0.2]])
         ['light', 'dark']
     """
-    support, labels = _support(task)
-    columns = None if isinstance(task, Task | Examples) else columns
-    if columns:
-        first = len(columns.features)
-        x, y = columns.standardised(support.x.double()), support.y
-        y = columns.standardised(y.double(), first) if columns.outputs else y
-        support = Examples(x, y, support.mask)
+    reading = None if isinstance(task, Task | Examples) else reading
+    support, labels = _support(task, learner.targets, reading)
     learner.eval()
     support = move(support, device_of(learner))
     like = next((p for p in learner.parameters() if p.is_floating_point()), None)
@@ -120,21 +121,17 @@ def deploy(learner: Learner, task: Deployable, columns: Columns | None = None) -
         support = tree_map(lambda t: t.to(like.dtype) if t.is_floating_point() else t, support)
     check_targets(learner, Task(support, support))
     with torch.no_grad():
-        return Predictor(learner, learner.adapt(support), labels, columns)
+        return Predictor(learner, learner.adapt(support), labels, reading)
 
 
-def _support(task: Deployable) -> tuple[Examples, list[Any] | None]:
+def _support(
+    task: Deployable, targets: str, reading: Reading | None
+) -> tuple[Examples, list[Any] | None]:
+    """The support set, and its labels in the order of the logits; None for real targets."""
     if isinstance(task, Task):
         task = task.support
     if isinstance(task, Examples):
-        if task.mask.ndim == 2 and len(task.mask) == 1:
-            task = unstack(task)[0]
-        if task.mask.ndim != 1:
-            raise TaskError(
-                f"one task can be deployed at a time, got a batch of {len(task.mask)}; "
-                "`unstack` takes it apart"
-            )
-        return task, None
+        return _one_task(task), None
     if isinstance(task, tuple):
         if len(task) != 2:
             raise TaskError(f"a pair of inputs and targets was wanted, got {len(task)} things")
@@ -144,14 +141,69 @@ def _support(task: Deployable) -> tuple[Examples, list[Any] | None]:
             "a task to deploy is a Task, Examples, a dictionary with support_x and support_y or a "
             f"pair (x, y), got a {type(task).__name__}"
         )
-    asked = {f"query_{part}": task.get(f"support_{part}") for part in "xy"}
-    held = {key: task[key] for key in task if key not in asked}
-    whole = as_task({**held, **{k: v for k, v in asked.items() if v is not None}})
-    return whole.support, _labels(task["support_y"])
+    given = dict(task)
+    if "support_x" in given:
+        given["support_x"] = _read(given["support_x"], reading)
+    if "support_y" in given and targets == "values":  # whole numbers are amounts here, not labels
+        amounts = _doubles("support_y", given["support_y"])
+        amounts = amounts[:, None] if amounts.ndim == 1 else amounts
+        if isinstance(reading, Columns):
+            amounts = reading.standardised(amounts, len(reading.features))
+        given["support_y"] = amounts.float()
+    for part in "xy":
+        if f"support_{part}" in given:
+            given[f"query_{part}"] = given[f"support_{part}"]
+    return as_task(given).support, _labels(given["support_y"])
+
+
+def _one_task(support: Examples) -> Examples:
+    if support.mask.ndim == 2 and len(support.mask) == 1:
+        support = unstack(support)[0]
+    if support.mask.ndim != 1:
+        raise TaskError(
+            f"one task can be deployed at a time, got a batch of {len(support.mask)}; "
+            "`unstack` takes it apart"
+        )
+    return support
+
+
+def _read(x: Any, reading: Reading | None) -> Any:
+    """Inputs as the learner knows them, from a user's own.
+
+    Raises:
+        DataError: files that are no pictures.
+        TaskError: rows that are not of the table's features.
+    """
+    first = x[0] if isinstance(x, Sequence) and len(x) else None
+    picture = isinstance(first, str | Path) or hasattr(first, "convert")  # the latter is Pillow's
+    if isinstance(reading, Preprocessing) and picture:
+        return scale(from_pictures(x, reading), torch.Generator())
+    if not isinstance(reading, Columns):
+        return x
+    rows = _doubles("x", x)
+    if rows.ndim != 2 or rows.shape[1] != len(reading.features):
+        raise TaskError(
+            f"x must be rows of {', '.join(reading.features)}: [n, {len(reading.features)}], "
+            f"got {list(rows.shape)}"
+        )
+    return reading.standardised(rows)
+
+
+def _doubles(name: str, values: Any) -> Float64[Tensor, "..."]:
+    """Numbers in double precision, as dates and the like need it.
+
+    Raises:
+        TaskError: they are none.
+    """
+    values = values.detach().cpu() if isinstance(values, Tensor) else values
+    try:
+        return torch.as_tensor(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        raise TaskError(f"{name} must be an array of numbers, got something else") from None
 
 
 def _labels(y: Any) -> list[Any] | None:
-    """The labels in the order of the logits; None for real targets."""
+    """The labels in the order of the logits; None for real targets, which the learner refuses."""
     try:
         return list(distinct("support_y", y)[0])
     except DataError:

@@ -1,5 +1,6 @@
 """One job on many processes, as `torchrun` starts them: how they meet and speak with one voice."""
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,28 +11,27 @@ import torch
 from torch import distributed
 
 from quickstudy.core.distributed import peers_there, ranks
-from quickstudy.errors import PeerLost, QuickstudyError, RunError
+from quickstudy.errors import JobError, PeerLost, QuickstudyError, RunError
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another that is there and does not answer."""
 
 
-@contextmanager
-def joined() -> Iterator[None]:
+def join() -> None:
     """Meet the other processes that the environment speaks of; alone, nothing happens.
 
-    `torchrun` sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT.
+    `torchrun` sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT. They part when the
+    program ends.
 
     Raises:
         RunError: the environment is not whole, or the others do not come.
 
     Examples:
-        >>> with joined():
-        ...     first()
+        >>> join()
+        >>> first()
         True
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
-        yield
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if torch.cuda.is_available():
@@ -41,11 +41,12 @@ def joined() -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise RunError(f"the processes of this job do not find each other: {reason}") from None
-    yield
-    # Not after an error, as it would wait for who is gone. Together, as a process that leaves while
-    # others are at work may be aborted by threads of its own.
-    gathered(None)
-    distributed.destroy_process_group()
+    atexit.register(_part)
+
+
+def _part() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def first() -> bool:
@@ -63,6 +64,16 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def local_world() -> int:
+    """How many processes of the job run on this machine.
+
+    Examples:
+        >>> local_world()
+        1
+    """
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 @contextmanager
 def one_voice() -> Iterator[None]:
     """What any process of the job finds wrong stops all of them, with the first one's words.
@@ -70,7 +81,9 @@ def one_voice() -> Iterator[None]:
     Every process has to enter and leave this together.
 
     Raises:
-        QuickstudyError: one of them raised it.
+        QuickstudyError: this process raised it, and it is alone or the first.
+        JobError: another one did; all but the first raise this one even where they too found
+            something wrong, as one is to speak.
     """
     failed: QuickstudyError | None = None
     try:
@@ -80,11 +93,11 @@ def one_voice() -> Iterator[None]:
     except QuickstudyError as error:
         failed = error
     said = gathered(str(failed) if failed else None)
-    if failed:
+    if failed and first():
         raise failed
-    wrong = next((words for words in said if words is not None), None)
-    if wrong is not None:
-        raise RunError(wrong)
+    for rank, words in enumerate(said):
+        if words is not None:
+            raise JobError(f"process {rank}: {words}" if rank else words) from failed
 
 
 def gathered(value: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from quickstudy.data.pools import Pool
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.catalogue import load_model
 from quickstudy.hub.devices import choose_device, set_threads
+from quickstudy.hub.given import refuse_in_memory
 from quickstudy.hub.kept import KeptFolder, parse_kept
 from quickstudy.hub.sources import (
     SOURCES,
@@ -95,6 +96,7 @@ def open_for(
     Raises:
         RunError: the model takes another kind of input.
     """
+    refuse_in_memory(data)
     how = reading_of(manifest.preprocessing, path)
     if is_table(data) and not isinstance(how, Columns):
         raise RunError(f"the model in {path} was not trained on a table, so {data} is not for it")

@@ -130,6 +130,7 @@ def train_job(job: Job, out: Path | str, *, overwrite: bool = False) -> Iterator
         if first():
             check_output(folder, overwrite)
         job.try_out()
+        job.check_storable()
         kept = job.source.kept()
         keep = kept.model_dump(mode="json") if kept else None
         run = Run(folder, job.config, keep)
@@ -297,10 +298,11 @@ def _store(run: Run, job: Job, rows: list[dict[str, Any]], seconds: float) -> di
     looks = [row for row in rows if row.get("validation")]
     best = next((row for row in reversed(looks) if row["validation"]["best"]), None)
     control = job.control()
+    done = rows[-1]["step"] if rows else job.fit.step
     training = {
         "config": job.config.model_dump(mode="json"),
-        "steps": job.fit.step,
-        "stopped_early": job.fit.step < job.fit.steps,
+        "steps": done,
+        "stopped_early": done < job.config.steps,
         "seconds": round(seconds, 1),
         "device": str(job.device),
         "threads": torch.get_num_threads(),

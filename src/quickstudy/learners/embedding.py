@@ -53,7 +53,7 @@ class EmbeddingLearner(Learner):
 
         Args:
             z: embeddings [n, d]; finite in padded rows too, which count for nothing.
-            support: y [n, way] or [n, k], and mask [n].
+            support: y [n, way] or [n, k], zero in padded rows, and mask [n].
         """
 
     @abstractmethod
@@ -66,7 +66,8 @@ class EmbeddingLearner(Learner):
 
     def adapt(self, support: Examples) -> State:
         """What `summarise` makes of the support's embeddings."""
-        return self.summarise(self.embed(zero_padding(support).x), support)
+        support = zero_padding(support)
+        return self.summarise(self.embed(support.x), support)
 
     def predict(self, state: State, x: Inputs) -> Tensor:
         """What `compare` makes of the queries' embeddings: logits [m, way] or means [m, k]."""
@@ -79,13 +80,14 @@ class EmbeddingLearner(Learner):
         """
         if not self.training:
             return super().loss(task)
-        both = together(task)
-        return self.loss_of(in_training(self.net, both.x, both.mask), task)
+        both, n = together(task), len(task.support.mask)
+        halves = (tree_map(lambda t: t[:n], both), tree_map(lambda t: t[n:], both))
+        return self.loss_of(in_training(self.net, both.x, both.mask), Task(*halves))
 
     def loss_of(self, z: Float[Tensor, "n_and_m d"], task: Task) -> Float[Tensor, ""]:
         """The objective on the query, from the embeddings of support and query, in this order.
 
-        Inputs in `task` are not looked at.
+        Inputs in `task` are not looked at, and targets of padding are zero.
         """
         n = len(task.support.mask)
         prediction = self.compare(self.summarise(z[:n], task.support), z[n:])
@@ -98,7 +100,7 @@ class EmbeddingLearner(Learner):
 
 
 def together(task: Task) -> Examples:
-    """Support and query as one, the inputs of padding zeroed.
+    """Support and query as one, inputs and targets of padding zeroed.
 
     Examples:
         >>> one = Examples(torch.ones(1, 2), torch.ones(1, 1), torch.ones(1))

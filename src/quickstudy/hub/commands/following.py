@@ -13,7 +13,7 @@ import typer
 from quickstudy.core.distributed import ranks
 from quickstudy.hub import screen
 from quickstudy.hub.job import Stop
-from quickstudy.hub.processes import first
+from quickstudy.hub.processes import first, gathered
 from quickstudy.hub.training import Event, Finished, Started, Stepped
 
 INTERRUPTED = 130
@@ -50,9 +50,12 @@ def follow(begin: Callable[[Stop], Iterator[Event]], out: Path) -> Finished:
                     shown.show(event.progress)
                     if event.progress.stop and event.progress.step < config.steps:
                         break
-    close = getattr(events, "close", None)
-    if close:
-        close()
+        # While signals are caught still: the first process writes the checkpoint now. The launcher
+        # ends all as soon as one leaves, so the others wait for it.
+        close = getattr(events, "close", None)
+        if close:
+            close()
+        gathered(None)
     step = event.progress.step if isinstance(event, Stepped) else began.step
     console.print(f"stopped after step {step}; go on with: quickstudy resume {out}")
     raise typer.Exit(INTERRUPTED)

@@ -242,7 +242,7 @@ def train(
     """
     from quickstudy.hub.commands.following import finish, follow
     from quickstudy.hub.config import TrainConfig, make_config
-    from quickstudy.hub.processes import joined
+    from quickstudy.hub.processes import join
     from quickstudy.hub.training import train as run
 
     given = {
@@ -255,8 +255,8 @@ def train(
     given["rule_options"] = pairs(rule_option, "--rule-option")
     given = {name: value for name, value in given.items() if value != {}}
     config = make_config(given, recipe)
-    with joined():
-        finish(follow(lambda stop: run(config, out, overwrite=overwrite, stop=stop), out), json)
+    join()
+    finish(follow(lambda stop: run(config, out, overwrite=overwrite, stop=stop), out), json)
 
 
 def pairs(given: list[str] | None, flag: str) -> dict[str, object]:
@@ -302,8 +302,8 @@ def resume(
       quickstudy resume runs/a
     """
     from quickstudy.hub.commands.following import finish, follow
-    from quickstudy.hub.processes import joined
+    from quickstudy.hub.processes import join
     from quickstudy.hub.training import resume as go_on
 
-    with joined():
-        finish(follow(lambda stop: go_on(run, device=device, stop=stop), run), json)
+    join()
+    finish(follow(lambda stop: go_on(run, device=device, stop=stop), run), json)
