@@ -121,6 +121,30 @@ def workers(folder):
     return found
 
 
+SCRIPT = """
+import sys, torch, quickstudy as qs
+torch.manual_seed(0)
+net = qs.MLP(2, [16], 8)
+platform = qs.Platform(net, qs.Blobs(way=3, shot=1, queries=5), "protonet")
+platform.meta_train(steps=6, tasks_per_step=5, validation_tasks=20, out=sys.argv[1])
+platform.meta_train(steps=3, tasks_per_step=5, validation_tasks=20)
+platform.save(sys.argv[2])
+"""
+
+
+def test_a_platform_in_a_script_shares_its_tasks_among_processes(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    for world in (1, 2):
+        out = [tmp_path / f"{name}-{world}" for name in ("run", "saved")]
+        code, _, err = ended(torchrun(world, *out, program=[script]))
+        assert code == 0, err
+    one, two = (weights(tmp_path / f"saved-{world}") for world in (1, 2))
+    torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+    assert [row["step"] for row in open_run(tmp_path / "saved-2").metrics()] == [*range(1, 10)]
+    assert [row["step"] for row in open_run(tmp_path / "run-2").metrics()] == [*range(1, 7)]
+
+
 @pytest.mark.parametrize("processes", [2, 4])
 def test_many_processes_train_what_one_trains(processes, tmp_path, call):
     options = [*QUICK, "--steps", "12", "--evaluate-every", "4"]
