@@ -140,6 +140,32 @@ def test_one_function_for_all_tasks_is_no_diversity():
     assert noisy.between == pytest.approx(noisy.within, abs=0.05)
 
 
+class Some(Lines):
+    """A share of the tasks has the slope 5, the others 0."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def sample(self, count, generator):
+        x = torch.randn(count, 60, 1, generator=generator)
+        y = 5.0 * (torch.rand(count, 1, 1, generator=generator) < self.share) * x
+        half = Examples(x, y, torch.ones(count, 60))
+        return Task(*(Examples(*(t[:, part] for t in half)) for part in (slice(30), slice(30, 60))))
+
+
+@pytest.mark.parametrize("source", [Lines(2.0), Some(0.5), Some(0.2), Sinusoids(30, 30)])
+def test_the_interval_between_functions_is_as_wide_as_samples_differ(source):
+    found = [function_spread(source, tasks=60, seed=seed) for seed in range(60)]
+    between = torch.tensor([one.between for one in found])
+    told = torch.tensor([one.interval95 for one in found]).mean()
+    assert float(told) == pytest.approx(1.96 * float(between.std()), rel=0.15)
+
+
+def test_two_tasks_say_nothing_of_how_much_others_differ():
+    assert math.isnan(function_spread(Sinusoids(), tasks=2).interval95)
+    assert 0 < function_spread(Sinusoids(), tasks=3).interval95 < 2
+
+
 def test_padding_is_no_point_of_a_function():
     class Padded(Lines):
         def sample(self, count, generator):

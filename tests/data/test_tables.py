@@ -107,6 +107,27 @@ def test_groups_are_in_the_order_of_their_values():
     assert found.pool.names == ("9", "10")
 
 
+def test_a_groups_name_is_the_same_whatever_type_its_column_has(arrow):
+    """A column with one missing value, or a detour through another program, turns to floats."""
+    from decimal import Decimal
+
+    held = {"x": [1, 2, 3, 4], "y": [1, 2, 3, 4]}
+    whole = [10, 2, 0, -3]
+    for keys in (
+        whole,
+        list(map(float, whole)),
+        arrow.array(whole, arrow.float32()),
+        list(map(Decimal, ("10.00", "2.00", "0.00", "-3.00"))),
+    ):
+        assert table(held | {"id": keys}, "y", "id").pool.names == ("-3", "0", "2", "10")
+    assert table(held | {"id": [2.5, 1.0, 2.5, 1e20]}, "y", "id").pool.names == (
+        "1", "2.5", "100000000000000000000",
+    )  # fmt: skip
+    found = table(held | {"id": [0.0, -0.0, 1.0, float("inf")]}, "y", "id").pool
+    assert (found.names, found.counts.tolist()) == (("0", "1", "inf"), [2, 1, 1])
+    assert table(held | {"id": ["1", "1.0", "1", "1.0"]}, "y", "id").pool.names == ("1", "1.0")
+
+
 names = st.lists(st.text("abcxyz", min_size=1, max_size=5), min_size=4, max_size=4, unique=True)
 number = st.one_of(st.integers(-(2**50), 2**50), st.floats(-1e9, 1e9).filter(lambda v: v != 0))
 
@@ -307,6 +328,42 @@ def test_small_groups_are_left_out_only_where_that_is_said():
     assert found.tasks(columns, shot=1, queries=1, leave_out_small=True).pool.names == ("a", "b")
     with pytest.raises(DataError, match="need 9 rows, group 'a' has 3"):
         found.tasks(columns, shot=4, queries=5, leave_out_small=True)
+
+
+def test_a_table_is_read_by_the_columns_of_another():
+    held = {"g": list("aabb"), "x": [1, 2, 3, 4], "z": [5, 6, 7, 9], "y": [7, 8, 9, 5]}
+    first = table(held, ["y"], "g", ["x", "z"])
+    turned = table({"more": [0, 0, 0, 1]} | held, ["y"], "g", ["more", "z", "x"])
+    assert torch.equal(turned.read_as(first.columns()).pool.images, first.pool.images)
+    assert first.read_as(first.columns()) is first
+    as_feature = table(held, ["z"], "g", ["x", "y"]).read_as(first.columns())
+    assert torch.equal(as_feature.pool.images, first.pool.images)
+    assert (as_feature.features, as_feature.targets) == (("x", "z"), ("y",))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"features": ["z"]}, "no column 'x'; the table has z, y"),
+        ({"group": "x", "features": ["z"]}, "the model knows 'g', got a table by 'x'"),
+        ({"group": None, "targets": "g"}, "made of groups of 'g', got classes of 'g'"),
+    ],
+)
+def test_a_table_that_lacks_a_column_of_another(asked, message):
+    held = {"g": list("aabb"), "x": [1, 2, 3, 4], "z": [5, 6, 7, 9], "y": [7, 8, 9, 5]}
+    columns = table(held, "y", "g", ["x", "z"]).columns()
+    with pytest.raises(DataError, match=message):
+        table(held, **{"targets": "y", "group": "g"} | asked).read_as(columns)
+
+
+def test_classes_must_be_those_of_one_column():
+    held = {"a": list("pqpq"), "b": list("rrss"), "x": [1, 2, 3, 4]}
+    columns = table(held, "a").columns()
+    with pytest.raises(DataError, match="the model knows 'a', got a table by 'b'"):
+        table(held, "b").read_as(columns)
+    with pytest.raises(DataError, match="made of classes of 'a', got groups of 'b'"):
+        table({"y": [1, 2, 3, 4]} | held, "y", "b").read_as(columns)
+    assert table(held, "a").read_as(columns).pool.names == ("p", "q")
 
 
 def test_movielens(need):

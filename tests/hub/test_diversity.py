@@ -3,7 +3,7 @@ import math
 import pytest
 
 from hub.folders import draw_folder
-from quickstudy.hub.sources import open_source
+from quickstudy.hub.sources import Wanted, open_source
 
 FIGURES = {
     "classes", "examples", "groups", "effective_groups", "effective_dimension", "variance_ratio",
@@ -110,3 +110,23 @@ def test_omniglot_trains_on_tasks_as_diverse_as_those_it_is_judged_on(need, call
     assert (train["classes"], train["groups"], test["classes"]) == (1028, 33, 423)
     assert 0.3 < test["coefficient"] < train["coefficient"] < 0.45
     assert 0.35 < train["control"] < 0.5
+
+
+def test_two_tasks_are_no_ground_for_a_remark(tmp_path, call):
+    """The groups of meta-train are alike, those of meta-test are not."""
+    path = tmp_path / "t.csv"
+
+    def write(slopes):
+        rows = [f"g{g:02d},{x / 10},{slopes.get(f'g{g:02d}', 1) * x}" for g in range(20)
+                for x in range(-8, 8)]  # fmt: skip
+        path.write_text("\n".join(["group,x,y", *rows]))
+
+    write({})
+    names = open_source(str(path), Wanted(group="group", targets=("y",))).pools["test"].names
+    write(dict(zip(names, (1, -1, 3), strict=True)))
+    asked = ["data", "diversity", path, "--group", "group", "--targets", "y", "--json"]
+    few, many = (call(*asked, "--tasks", n).json for n in (2, 40))
+    assert few["splits"]["train"]["between"] < few["splits"]["test"]["between"]
+    assert {part["interval95"] for part in few["splits"].values()} == {None}
+    assert not any("less diverse" in remark for remark in few["remarks"])
+    assert any("less diverse than meta-test" in remark for remark in many["remarks"])

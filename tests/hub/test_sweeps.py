@@ -130,7 +130,7 @@ def test_domains_stand_beside_the_own_meta_test(maml, photos, call, tmp_path):
     own, *others = rows
     assert own["gap"] is None
     for row in others:
-        gap = row["accuracy"] - own["accuracy"]
+        gap = own["accuracy"] - row["accuracy"]  # positive where it is answered worse
         half = np.hypot(row["interval95"], own["interval95"])
         assert row["gap"] == {
             "accuracy": pytest.approx(gap, abs=1e-6), "interval95": pytest.approx(half, abs=1e-6),
@@ -140,7 +140,7 @@ def test_domains_stand_beside_the_own_meta_test(maml, photos, call, tmp_path):
     told = call("evaluate", maml, *QUICK, "--data", f"{near}, {photos}", "--json").json["rows"]
     assert told == rows[:2]
     said = call("evaluate", maml, *QUICK, "--data", near, "--data", far, "--shots", "1,2")
-    assert f"gap: to {photos} (test), the run's own" in said.out
+    assert f"gap: how much worse than {photos} (test), the run's own" in said.out
     assert said.out.count("(all)") == 4
 
 
@@ -156,6 +156,36 @@ def test_domains_of_a_model_whose_own_data_is_gone(maml, photos, call, tmp_path)
     assert said.code == 0
     assert [row["gap"] for row in said.json["rows"]] == [None, None]
     assert said.err.startswith("no gap to the run's own data: ")
+
+
+def test_the_gap_of_an_error_is_positive_where_it_is_larger(tmp_path, call, need):
+    """As that between meta-train and meta-validation; people see its sign too."""
+    need.package("pyarrow")
+
+    def table_of(name, scale):
+        rows = [f"{name}{g},{x / 5},{scale * (g % 4 - 1.5) * x}" for g in range(9)
+                for x in range(-4, 5)]  # fmt: skip
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join(["g,x,y", *rows]))
+        return path
+
+    own, harder, easier = table_of("own", 1), table_of("harder", 3), table_of("easier", 0.1)
+    run = trained_with(
+        {"learner": "maml", "inner_steps": 1, "steps": 1, "data": str(own), "group": "g",
+         "targets": ["y"], "shots": 3, "queries": 3, "backbone_options": {"hidden": [4]},
+         "validation_tasks": 2, "threads": 1, "device": "cpu"}, tmp_path / "run")  # fmt: skip
+    judge = ["evaluate", run, "--data", harder, "--data", easier, "--shots", "3", "--tasks", "20"]
+    home, worse, better = call(*judge, "--json").json["rows"]
+    assert home["gap"] is None
+    for row in (worse, better):
+        gap = row["squared_error"] - home["squared_error"]
+        assert row["gap"]["squared_error"] == pytest.approx(gap, abs=1e-5)
+    assert worse["gap"]["squared_error"] > 0 > better["gap"]["squared_error"]
+    lines = call(*judge).out.splitlines()
+    shown = [line.split("│")[-2].split() for line in lines if line.startswith("│")]
+    home, worse, better = (cell[0] for cell in shown if cell)
+    assert (home, worse[0], better[0]) == ("-", "+", "-")
+    assert float(worse) > 0 > float(better)
 
 
 @pytest.mark.parametrize(

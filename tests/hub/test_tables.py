@@ -11,7 +11,7 @@ import quickstudy as qs
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.catalogue import LEARNERS
 from quickstudy.hub.sources import Wanted, open_source
-from quickstudy.hub.tables import Rows
+from quickstudy.hub.tables import Rows, rows_of
 
 SMALL = ["--steps", "4", "--tasks-per-step", "2", "--threads", "1", "--device", "cpu",
          "--backbone-option", "hidden=[8]", "--validation-tasks", "2"]  # fmt: skip
@@ -83,6 +83,74 @@ def test_a_table_is_split_by_group(sales):
     facts = source.facts()
     assert facts["features"] == ["price", "size", "returned"]
     assert facts["train"] == {"groups": 14, "rows": 112, "rows_a_group": [8, 8]}
+
+
+@pytest.mark.parametrize(("kinds", "ways"), [(8, 2), (11, 3), (14, 4)])
+def test_meta_train_is_contrasted_in_tasks_of_the_same_sizes(kinds, ways, tmp_path):
+    frame, path = flowers(kinds, each=9), tmp_path / "flowers.csv"
+    frame.to_csv(path, index=False)
+    source = open_source(str(path), Wanted(targets=("species",)))
+    few = source.pools["validation"]
+    assert few.classes == ways < source.pools["train"].classes
+    gone = frame.index[frame["species"] == few.names[0]][:3]
+    frame.drop(gone).to_csv(path, index=False)  # one with six rows
+    source = open_source(str(path), Wanted(targets=("species",)))
+    tasks = source.validation_tasks(5, 2, 15), source.contrast_tasks(5, 2, 15)
+    assert {(t.way, t.shot, t.queries) for t in tasks} == {((ways, ways), (2, 2), 4)}
+
+
+def test_groups_are_contrasted_with_as_many_rows(tmp_path):
+    frame, path = shops(rows=9), tmp_path / "a.csv"
+    frame.to_csv(path, index=False)
+    asked = Wanted(group="shop", targets=("sold",))
+    names = {s: p.names for s, p in open_source(str(path), asked).pools.items()}
+    for split in ("validation", "train"):
+        small = frame.index[frame["shop"] == int(names[split][0])][:4]
+        frame.drop(small).to_csv(path, index=False)
+        source = open_source(str(path), asked)
+        tasks = source.validation_tasks(5, 2, 15), source.contrast_tasks(5, 2, 15)
+        assert [t.queries for t in tasks] == [3, 3]
+
+
+def test_classes_that_are_left_out_are_not_counted_on(tmp_path):
+    frame, path = flowers(14, each=9), tmp_path / "flowers.csv"
+    frame.to_csv(path, index=False)
+    asked = Wanted(targets=("species",), leave_out_small=True)
+    names = open_source(str(path), asked).pools["validation"].names
+    for rows, name in enumerate(names[:2]):  # of four classes one has one row, one has two
+        gone = frame.index[frame["species"] == name][rows + 1 :]
+        frame = frame.drop(gone)
+    frame.to_csv(path, index=False)
+    source = open_source(str(path), asked)
+    tasks = source.validation_tasks(5, 2, 15), source.contrast_tasks(5, 2, 15)
+    assert {(t.way, t.queries) for t in tasks} == {((2, 2), 7)}
+
+
+def test_a_newer_table_is_read_with_the_columns_and_split_of_a_model():
+    whole = qs.table(shops(), ["sold"], "shop", ["price", "size"])
+    first = rows_of("then", whole, Wanted())
+    kept = first.kept()
+    newer = qs.table(shops(25, seed=5), ["sold"], "shop", ["returned", "size", "price"])
+    asked = Wanted(kept=kept, preprocessing=first.preprocessing)
+    again = rows_of("now", newer, asked)
+    assert again.preprocessing == first.preprocessing
+    assert again.preprocessing != rows_of("now", newer, Wanted()).preprocessing
+    names = {split: set(pool.names) for split, pool in again.pools.items()}
+    new = set(map(str, range(20, 25)))
+    assert names == {
+        "train": set(kept.train), "validation": set(kept.validation), "test": {*kept.test, *new},
+    }  # fmt: skip
+    held = qs.table(shops(25, seed=5), ["sold"], "shop", ["price", "size"])
+    raw = held.select([name in kept.train for name in held.pool.names]).pool.images
+    assert torch.equal(
+        again.tasks("train", 5, 3, 3).pool.images, kept.preprocessing.standardised(raw)
+    )
+    assert again.kept().train == kept.train
+    others = rows_of("elsewhere", qs.table(shops(4, first=30), ["sold"], "shop"), asked)
+    assert "all" in others.pools
+    assert others.preprocessing == first.preprocessing
+    with pytest.raises(DataError, match="no column 'size'; the table has price, sold"):
+        rows_of("less", qs.table(shops(), ["sold"], "shop", ["price"]), asked)
 
 
 def test_data_show(sales, call):
@@ -376,6 +444,10 @@ def test_models_and_data_that_do_not_fit(sales_run, trained, photos, sales, tmp_
         "adapt", trained, "--out", state, "--support", photos, "--targets", "a"
     )
     shop = shops(1)
+    shop["shop"].where(shop.index != 2).to_frame().join(shop.drop(columns="shop")).to_csv(
+        tmp_path / "gap.csv", index=False
+    )
+    assert "got 1 in 'shop' (the first in row 2)" in refused(*adapt, tmp_path / "gap.csv")
     shop.drop(columns="returned").to_csv(tmp_path / "less.csv", index=False)
     assert "no target 'returned'; columns: shop" in refused(*adapt, tmp_path / "less.csv")
     shop.to_csv(tmp_path / "good.csv", index=False)

@@ -100,7 +100,7 @@ class FunctionSpread:
             of twice the targets' variance: 0 one function for all, 1 as unlike as any two targets.
         within: the same between two halves of one task: what noise and the distance to the nearest
             input make of one function. `between` means little where it isn't well above this.
-        interval95: half-width of the interval of `between`.
+        interval95: half-width of the interval of `between`; NaN of two tasks.
     """
 
     tasks: int
@@ -267,16 +267,27 @@ def function_spread(source: TaskSource[Task], tasks: int = 200, seed: int = 0) -
     wholes = [(torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])) for a, b in halves]
     x, y = (torch.cat(parts) for parts in zip(*wholes, strict=True))
     scale = x.std(0).clamp(min=1e-12)
-    unit = 2 * float(y.var(0).sum())
+    unit = max(2 * float(y.var(0).sum()), 1e-12)
     apart = [_apart(a, b, scale) for a, b in zip(wholes, [*wholes[1:], wholes[0]], strict=True)]
     same = [_apart(a, b, scale) for a, b in halves]
-    between = torch.stack(apart) / max(unit, 1e-12)
+    between = torch.stack(apart) / unit
+    own = torch.stack([2 * ((part - y.mean(0)) ** 2).sum(1).mean() for _, part in wholes]) / unit
+    # A ratio: pairs of tasks with a large variance differ much, and make the unit large too.
+    rest = between - between.mean() * (own + own.roll(-1)) / 2
     return FunctionSpread(
         tasks=tasks,
         between=float(between.mean()),
-        within=float(torch.stack(same).mean()) / max(unit, 1e-12),
-        interval95=1.96 * float(between.std()) / tasks**0.5,
+        within=float(torch.stack(same).mean()) / unit,
+        interval95=1.96 * _deviation_in_a_ring(rest) if tasks > 2 else math.nan,
     )
+
+
+def _deviation_in_a_ring(figures: Float[Tensor, " pairs"]) -> float:
+    """Standard deviation of the mean of figures that each share a task with the next, in a ring."""
+    rest = figures - figures.mean()
+    # What two pairs with a task in common share is no less than nothing, but for chance.
+    shared = max(0.0, float((rest * rest.roll(1)).mean()))
+    return math.sqrt((float(rest.var()) + 2 * shared) / len(rest))
 
 
 def _points(half: Examples) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n k"]]:

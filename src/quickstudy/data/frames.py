@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,22 +135,31 @@ class Frame(NamedTuple):
     def codes(self, name: str) -> tuple[list[str], NDArray[np.int64]]:
         """The distinct values of a column, in their order, as text; and the place of each row's.
 
+        Whole numbers are written as such in columns of any type: which of them a file (or one
+        missing value) makes of a number is no other group.
+
         Raises:
-            DataError: values that have no order and no name, lists say.
+            DataError: missing values, or such as have no order and no name, lists say.
         """
         from pyarrow import types
 
         column = self.arrow[name].combine_chunks()
         if types.is_nested(column.type) or types.is_binary(column.type):
             raise DataError(f"column {name!r} must be text, numbers or dates, got {column.type}")
+        self.complete([name])
         if types.is_dictionary(column.type):
             column = column.dictionary_decode()
         encoded = column.dictionary_encode()
-        values = encoded.dictionary.to_pylist()
-        order = sorted(range(len(values)), key=values.__getitem__)
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        return [str(values[i]) for i in order], place[encoded.indices.to_numpy()]
+        values = [_whole(value) for value in encoded.dictionary.to_pylist()]
+        order = sorted(set(values))  # 0.0 and -0.0 are one
+        places = {value: place for place, value in enumerate(order)}
+        place = np.array([places[value] for value in values], np.int64)
+        return [str(value) for value in order], place[encoded.indices.to_numpy()]
+
+
+def _whole(value: Any) -> Any:
+    """A whole number as an int, anything else as it is."""
+    return int(value) if isinstance(value, float | Decimal) and value % 1 == 0 else value
 
 
 def _reads_as_number(text: str) -> bool:

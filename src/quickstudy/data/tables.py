@@ -45,6 +45,40 @@ class Table:
         """
         return Columns.of(self.pool.images, self.features, self.targets, self.group)
 
+    def read_as(self, columns: Columns) -> "Table":
+        """The same rows with the columns of a model, in their order.
+
+        Raises:
+            DataError: one of them is not there, or the tasks, or classes, are another column's.
+
+        Examples:
+            >>> held = {"shop": ["a", "b"], "price": [1, 2], "size": [3, 5], "sold": [9, 7]}
+            >>> columns = table(held, "sold", "shop", ["size"]).columns()
+            >>> table(held, "sold", "shop").read_as(columns).features
+            ('size',)
+        """
+        classes = self.group is None
+        own = self.targets[0] if classes else self.group
+        theirs = columns.group or columns.targets[0]
+        if classes != (columns.group is None):
+            what, other = ("groups", "classes") if classes else ("classes", "groups")
+            raise DataError(
+                f"the model's tasks are made of {what} of {theirs!r}, got {other} of {own!r}"
+            )
+        if own != theirs:
+            raise DataError(f"the model knows {theirs!r}, got a table by {own!r}")
+        held, wanted = (
+            [*told.features, *(() if classes else told.targets)] for told in (self, columns)
+        )
+        for name in wanted:
+            if name not in held:
+                raise DataError(f"no column {name!r}; the table has {', '.join(held)}")
+        if held == wanted and self.features == columns.features:
+            return self
+        rows = self.pool.images[:, [held.index(name) for name in wanted]]
+        pool = Pool(rows, self.pool.offsets, self.pool.names)
+        return Table(pool, columns.features, columns.targets, columns.group)
+
     def select(self, keep: Sequence[bool]) -> "Table":
         """The groups, or classes, where `keep` is true."""
         return Table(self.pool.select(keep), self.features, self.targets, self.group)

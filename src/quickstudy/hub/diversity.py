@@ -146,9 +146,9 @@ def _remarks(reports: Mapping[str, Mapping[str, Any]], ways: int) -> list[str]:
 
 
 def _less(train: Mapping[str, Any], other: Mapping[str, Any], name: str) -> bool:
-    """Whether meta-train's figure is below the other's, intervals included."""
-    halves = [report["interval95"] or 0.0 for report in (train, other)]
-    return bool(train[name] + halves[0] < other[name] - halves[1])
+    """Whether meta-train's figure is below the other's, intervals included; not without them."""
+    halves = [report["interval95"] for report in (train, other)]
+    return None not in halves and bool(train[name] + sum(halves) < other[name])
 
 
 def rows_of(reports: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

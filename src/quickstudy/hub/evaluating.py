@@ -22,7 +22,6 @@ from quickstudy.core import (
 from quickstudy.core.evaluate import metric_of
 from quickstudy.errors import RunError
 from quickstudy.hub.sources import Source, Split
-from quickstudy.hub.subjects import open_domain, open_subject
 from quickstudy.hub.tables import in_units
 from quickstudy.learners import NearestMean, SupportMean
 
@@ -222,10 +221,18 @@ def evaluate_run(
     Raises:
         QuickstudyError: no such run or data, or tasks that cannot be drawn from it.
     """
-    setting.check()
-    subject = open_subject(path, device, threads)
-    source, split = open_domain(subject, data, split)
-    tasks = source.tasks(split, setting.ways, setting.shots, setting.queries)
-    result = judge(subject.learner, tasks, setting, batching=batching, tick=tick)
-    result |= units_of(source, subject.learner, tasks, setting, batching)
-    return {"run": str(path), "data": source.name, "split": split, **result}
+    from quickstudy.hub.sweeps import sweep_run
+
+    swept = sweep_run(
+        path,
+        setting,
+        shots=[setting.shots],
+        inner_steps=[] if setting.inner_steps is None else [setting.inner_steps],
+        data=[] if data is None else [data],
+        split=split,
+        device=device,
+        threads=threads,
+        batching=batching,
+        tick=tick,
+    )
+    return swept.rows[0]

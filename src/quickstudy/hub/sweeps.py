@@ -68,8 +68,9 @@ def sweep_run(
         tick: told after each few tasks.
 
     Returns:
-        Rows with all keys of `evaluate_run`, and "gap" where there are several data: the figure and
-        interval of the difference to the own meta-test at the same setting; None for itself.
+        Rows with all keys of `evaluate_run`, and "gap" where there are several data: how much worse
+        the row's tasks are answered than those of the own meta-test at the same setting (positive:
+        a lower accuracy, or a larger error), and the interval of that; None for itself.
 
     Raises:
         QuickstudyError: as for `evaluate_run`; inner steps for a learner that takes none.
@@ -161,7 +162,7 @@ def _settings(
 def _with_gap(
     row: dict[str, Any], place: int, rows: Sequence[dict[str, Any]], own: int | None
 ) -> dict[str, Any]:
-    """A row and how far it is from the own data's in the same setting.
+    """A row and how much worse it is than the own data's in the same setting.
 
     Args:
         row: one of the rows.
@@ -177,4 +178,6 @@ def _with_gap(
         return {**row, "gap": None}
     halves = [row["interval95"], home["interval95"]]
     interval = None if None in halves else round(sum(h * h for h in halves) ** 0.5, 6)
-    return {**row, "gap": {metric: round(row[metric] - home[metric], 6), "interval95": interval}}
+    sign = 1 if metric == "accuracy" else -1
+    worse = round(sign * (home[metric] - row[metric]), 6)
+    return {**row, "gap": {metric: worse, "interval95": interval}}

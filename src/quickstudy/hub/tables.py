@@ -11,6 +11,7 @@ from torch import Tensor
 
 from quickstudy.core import Batching, Learner, Task, TaskSource
 from quickstudy.core.batching import device_of, map_tasks
+from quickstudy.core.evaluate import SAMPLED_TOGETHER
 from quickstudy.core.tasks import move
 from quickstudy.data.columns import Columns
 from quickstudy.data.episodes import Episodes
@@ -112,20 +113,26 @@ class Rows(Source):
 
     def validation_tasks(self, ways: int, shots: int, queries: int) -> Groups | Episodes:
         """Meta-validation tasks, of as many classes and rows as there are."""
-        return self._as_large_as_can_be("validation", ways, shots, queries)
+        return self.tasks("validation", *self._small(ways, shots, queries))
 
     def contrast_tasks(self, ways: int, shots: int, queries: int) -> Groups | Episodes:
-        """Meta-train tasks of such sizes."""
-        return self._as_large_as_can_be("train", ways, shots, queries)
+        """Meta-train tasks of the same sizes."""
+        return self.tasks("train", *self._small(ways, shots, queries))
 
-    def _as_large_as_can_be(
-        self, split: Split, ways: int, shots: int, queries: int
-    ) -> Groups | Episodes:
-        pool = self.part(split).pool
-        counts = pool.counts
-        rows = int(counts.max() if self.leave_out_small else counts.min())
-        queries = max(1, min(queries, rows - shots))
-        return self.tasks(split, max(2, min(ways, pool.classes)), shots, queries)
+    def _small(self, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
+        """The sizes of tasks that meta-train and meta-validation have classes and rows for."""
+        held = [self.part(split).pool.counts for split in PARTS[:2]]
+        if self.leave_out_small:  # there are as many classes as are large enough
+            held = [
+                counts[counts > shots] if bool((counts > shots).any()) else counts
+                for counts in held
+            ]
+        ways = max(2, min(ways, *map(len, held)))
+        if self.leave_out_small:
+            used = ways if self.outputs is None else 1
+            held = [counts.sort(descending=True).values[:used] for counts in held]
+        rows = min(int(counts.min()) for counts in held)
+        return ways, shots, max(1, min(queries, rows - shots))
 
     def kept(self) -> KeptTable | None:
         """The split of the table, and its columns."""
@@ -186,14 +193,22 @@ def open_table(name: str, wanted: Wanted) -> Rows:
 def rows_of(name: str, whole: Table, wanted: Wanted) -> Rows:
     """A table that is there already, split; see `open_table`.
 
+    Args:
+        name: what to call it.
+        whole: the table; its columns may stand in another order than those of the model.
+        wanted: the columns of the model that is to see it, and the run's split.
+
     Raises:
-        DataError: a column of meta-train is the same in all rows.
+        DataError: a column of meta-train is the same in all rows; the table lacks one of the
+            model's.
 
     Examples:
         >>> columns = {"x": range(12), "y": [n % 5 for n in range(12)], "g": [*"aabbccddeeff"]}
         >>> rows_of("mine", table(columns, "y", group="g"), Wanted()).facts()["train"]
         {'groups': 4, 'rows': 8, 'rows_a_group': [2, 2]}
     """
+    told = wanted.preprocessing if isinstance(wanted.preprocessing, Columns) else None
+    whole = whole.read_as(told) if told else whole
     kept = wanted.kept if isinstance(wanted.kept, KeptTable) else None
     known = {n: p for n, p in kept.parts.items() if n in whole.pool.names} if kept else {}
     parts: dict[Split, Table] = {}
@@ -206,7 +221,6 @@ def rows_of(name: str, whole: Table, wanted: Wanted) -> Rows:
         if whole.pool.classes >= least:
             split = whole.split(at_least=CLASSES_EACH if whole.outputs is None else 1)
             parts |= dict(zip(PARTS, split, strict=True))
-    told = wanted.preprocessing if isinstance(wanted.preprocessing, Columns) else None
     columns = told or parts.get("train", whole).columns()
     leave = wanted.leave_out_small or (kept is not None and kept.leave_out_small)
     return Rows(name, parts, columns, leave_out_small=leave, device=wanted.device)
@@ -272,8 +286,8 @@ def in_units(
     generator = torch.Generator().manual_seed(seed)
     found = []
     with torch.no_grad():
-        for start in range(0, count, 20):
-            batch = tasks.sample(min(20, count - start), generator)
+        for start in range(0, count, SAMPLED_TOGETHER):
+            batch = tasks.sample(min(SAMPLED_TOGETHER, count - start), generator)
             batch = move(batch, device_of(learner))
             found += list(map_tasks(errors, batch, learner, batching or Batching()))
     deviations = torch.tensor(columns.deviations[len(columns.features) :])

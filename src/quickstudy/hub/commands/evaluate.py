@@ -189,7 +189,8 @@ def _show_rows(console: "Console", rows: Sequence[dict[str, Any]]) -> None:
         table.add_row(*cells)
     console.print(table)
     if "gap" in first:
-        console.print(f"gap: to {first['data']} ({first['split']}), the run's own")
+        own = f"{first['data']} ({first['split']})"
+        console.print(f"gap: how much worse than {own}, the run's own", markup=False)
 
 
 def _gap(gap: dict[str, Any] | None) -> str:
