@@ -135,8 +135,8 @@ class Frame(NamedTuple):
     def codes(self, name: str) -> tuple[list[str], NDArray[np.int64]]:
         """The distinct values of a column, in their order, as text; and the place of each row's.
 
-        Whole numbers are written as such in columns of any type: which of them a file (or one
-        missing value) makes of a number is no other group.
+        Whole numbers are written without a fraction whatever the column's type, so that 1 and 1.0
+        are one group, in this file and in another.
 
         Raises:
             DataError: missing values, or such as have no order and no name, lists say.
