@@ -25,15 +25,13 @@ def test_values_are_fitted_as_by_scikit_learn(n, d):
 
 def test_class_scores_are_the_scaled_regression_on_one_hot_labels():
     learner = R2D2(nn.Identity(), penalty=1.0, scale=4.0)
-    with torch.no_grad():
-        learner.shift.fill_(0.5)
     # An unlabelled row and a way without support: neither changes what the others get.
     support = examples(
         torch.tensor([[3.0, 0, 0], [0, 1, 0], [9, 9, 9]]), torch.tensor([0, 1, -1]), way=3
     )
     logits = learner.predict(learner.adapt(support), torch.tensor([[1.0, 1, 0]]))
     # weights 3 / (9 + 1) of the first number and 1 / (1 + 1) of the second
-    torch.testing.assert_close(logits[0, :2], torch.tensor([4 * 0.3 + 0.5, 4 * 0.5 + 0.5]))
+    torch.testing.assert_close(logits[0, :2], torch.tensor([4 * 0.3, 4 * 0.5]))
     assert logits[0, 2] == ABSENT
 
 

@@ -48,7 +48,7 @@ class ANIL(EmbeddingLearner):
     tasks = ("classes", "values")
     family = "gradient"
     paper = "Raghu et al. 2020, Rapid learning or feature reuse?"
-    meta_learned = "the embedding, and where the head starts"
+    meta_learned = "the embedding; with `outputs`, also where the head starts"
     adapt_cost = "one forward pass of the support, then `steps` of the head alone"
     steps_argument = "steps"
 
@@ -71,7 +71,7 @@ class ANIL(EmbeddingLearner):
         self.outputs = outputs
         self.targets = targets
         self.head = Head(features_of(net, "ANIL"), outputs, targets)
-        self.rule.attach({f"head.{name}": p for name, p in self.head.named_parameters()})
+        self.rule.attach(self.head.rows())
 
     def summarise(self, z: Float[Tensor, "n d"], support: Examples) -> State:
         """Follow the rule down the support's objective.

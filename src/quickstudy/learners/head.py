@@ -2,16 +2,19 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from quickstudy.errors import TaskError
 
 
-class Head(nn.Linear):
-    """Where the last, affine layer starts: rows of its own, or one row that all ways share.
+class Head(nn.Module):
+    """Where the last, affine layer starts: learned rows of its own, or the same row for all ways.
 
-    The shared row is way-free (Ye & Chao 2022, How to train your MAML, section 5): one model serves
-    any number of ways, and the order of the classes does not matter.
+    The same row for all is way-free (Ye & Chao 2022, How to train your MAML, section 5): one model
+    serves any number of ways, and the order of the classes does not matter. A softmax does not see
+    what all its logits share, so that row stays zero instead of being learned (Kao et al. 2022,
+    MAML is a noisy contrastive learner in classification, section 2).
 
     Args:
         features: d, the width of what comes in.
@@ -38,9 +41,21 @@ class Head(nn.Linear):
             raise TaskError("real targets need a head of their own: say how many outputs, got None")
         if outputs is not None and outputs < 1:
             raise TaskError(f"a head has one output or more, got {outputs}")
-        super().__init__(features, 1 if outputs is None else outputs)
+        super().__init__()
         self.outputs = outputs
         self.targets = targets
+        self.weight: Tensor
+        self.bias: Tensor
+        if outputs is None:
+            self.register_buffer("weight", torch.zeros(1, features), persistent=False)
+            self.register_buffer("bias", torch.zeros(1), persistent=False)
+        else:
+            layer = nn.Linear(features, outputs)
+            self.weight, self.bias = layer.weight, layer.bias
+
+    def rows(self) -> dict[str, Tensor]:
+        """Weight [outputs, d] and bias [outputs] by name; one row where all ways share it."""
+        return {"head.weight": self.weight, "head.bias": self.bias}
 
     def start(self, way: int) -> dict[str, Tensor]:
         """The parameters for a task: "head.weight" [way, d] and "head.bias" [way].
@@ -49,10 +64,7 @@ class Head(nn.Linear):
             TaskError: a head with rows of its own, for another number of targets.
         """
         if self.outputs is None:
-            return {
-                "head.weight": self.weight.expand(way, -1),
-                "head.bias": self.bias.expand(way),
-            }
+            return {name: row.expand(way, *row.shape[1:]) for name, row in self.rows().items()}
         if way != self.outputs:
             hint = (
                 "; a way-free head (outputs=None) takes any number of classes"
@@ -60,7 +72,7 @@ class Head(nn.Linear):
                 else ""
             )
             raise TaskError(f"this head has {self.outputs} outputs, got a task with {way}{hint}")
-        return {"head.weight": self.weight, "head.bias": self.bias}
+        return self.rows()
 
 
 def usual_rate(targets: Literal["classes", "values"]) -> float:

@@ -26,7 +26,7 @@ class MAML(Learner):
 
     Paper: Finn et al. 2017, Model-agnostic meta-learning, algorithms 1 and 2; `first_order` is
     their section 5.2. Differs: the head is way-free unless `outputs` asks for the paper's: every
-    class starts from one shared row (Ye & Chao 2022, How to train your MAML, section 5), so one
+    class starts from the same row (Ye & Chao 2022, How to train your MAML, section 5), so one
     model serves any number of ways and the order of the classes does not matter; as all rows are
     equal at first, the first inner step moves the head alone. Batch norms use
     the support's statistics, which travel in the state, so prediction is inductive; the paper's
@@ -96,8 +96,7 @@ class MAML(Learner):
         self.transductive = transductive
         self._norms = has_batch_statistics(net)
         self.head = Head(features, outputs, targets)
-        learned = (("net", net), ("head", self.head))
-        self.rule.attach({f"{n}.{k}": p for n, m in learned for k, p in m.named_parameters()})
+        self.rule.attach(self._named(self.head.rows()))
 
     def adapt(self, support: Examples) -> State:
         """Follow the rule down the support's objective.
@@ -147,7 +146,9 @@ class MAML(Learner):
         return self._logits(params, z, state["counts"])
 
     def _start(self, way: int) -> dict[str, Tensor]:
-        head = self.head.start(way)
+        return self._named(self.head.start(way))
+
+    def _named(self, head: dict[str, Tensor]) -> dict[str, Tensor]:
         return {f"net.{name}": p for name, p in self.net.named_parameters()} | head
 
     def _objective(

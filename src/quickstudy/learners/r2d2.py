@@ -18,8 +18,9 @@ class R2D2(EmbeddingLearner):
     """The last layer is the ridge regression of the support's targets on its embeddings.
 
     Paper: Bertinetto et al. 2019, Meta-learning with differentiable closed-form solvers, section
-    3.2. Differs: masked and unlabelled rows are ignored; real targets get an intercept, which is
-    not penalised; at evaluation batch norms use population statistics, so prediction is inductive.
+    3.2. Differs: masked and unlabelled rows are ignored; logits are scaled but not shifted, which a
+    softmax does not see; real targets get an intercept, which is not penalised; at evaluation batch
+    norms use population statistics, so prediction is inductive.
 
     Args:
         net: inputs [n, *input] to embeddings [n, d].
@@ -67,7 +68,6 @@ class R2D2(EmbeddingLearner):
         self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty)))
         if targets == "classes":
             self.slope = nn.Parameter(torch.tensor(float(scale)))
-            self.shift = nn.Parameter(torch.zeros(()))
 
     def summarise(self, z: Float[Tensor, "n d"], support: Examples) -> State:
         """The regression.
@@ -90,9 +90,9 @@ class R2D2(EmbeddingLearner):
         return {"weights": weights, "intercept": mean - centre @ weights}
 
     def compare(self, state: State, z: Float[Tensor, "m d"]) -> Tensor:
-        """Logits [m, way], scaled and shifted, or means [m, k]."""
+        """Logits [m, way], scaled, or means [m, k]."""
         means: Tensor = z @ state["weights"]
         if self.targets == "classes":
-            return forbid_absent(self.slope * means + self.shift, state["counts"])
+            return forbid_absent(self.slope * means, state["counts"])
         intercept: Tensor = state["intercept"]
         return means + intercept

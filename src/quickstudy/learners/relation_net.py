@@ -70,9 +70,13 @@ class RelationNet(EmbeddingLearner):
             )
         self.width = width
         self.hidden = hidden
+        # A softmax does not see what all its logits share; the sigmoids of the paper do.
+        bias = objective == "squared_error"
         vectors = maps[1] * maps[2] == 1
         self.relation = (
-            _OfVectors(features, width, hidden) if vectors else _OfMaps(maps, width, hidden)
+            _OfVectors(features, width, hidden, bias)
+            if vectors
+            else _OfMaps(maps, width, hidden, bias)
         )
 
     def summarise(self, z: Float[Tensor, "n d"], support: Examples) -> State:
@@ -99,14 +103,14 @@ class RelationNet(EmbeddingLearner):
 class _OfVectors(nn.Module):
     """Scores [m, way] of two vectors side by side, by affine layers."""
 
-    def __init__(self, features: int, width: int, hidden: int) -> None:
+    def __init__(self, features: int, width: int, hidden: int, bias: bool) -> None:
         super().__init__()
         # The first layer of the pair is the sum of a layer of each: it runs n + m times, not n * m.
         self.of_class = nn.Linear(features, width)
         self.of_query = nn.Linear(features, width, bias=False)
         _start_opposite(self.of_query.weight, self.of_class.weight)
         self.rest = nn.Sequential(
-            nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+            nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1, bias=bias)
         )
 
     def forward(self, classes: Tensor, queries: Tensor) -> Tensor:
@@ -117,7 +121,7 @@ class _OfVectors(nn.Module):
 class _OfMaps(nn.Module):
     """Scores [m, way] of two stacks of feature maps, by two convolutional blocks and two layers."""
 
-    def __init__(self, maps: Sequence[int], width: int, hidden: int) -> None:
+    def __init__(self, maps: Sequence[int], width: int, hidden: int, bias: bool) -> None:
         super().__init__()
         self.maps = tuple(maps)
         channels, *sides = maps
@@ -135,7 +139,11 @@ class _OfMaps(nn.Module):
             layers.append(nn.ReLU())
         flat = width * math.prod(sides)
         self.rest = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU(), nn.Linear(hidden, 1)
+            *layers,
+            nn.Flatten(),
+            nn.Linear(flat, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 1, bias=bias),
         )
 
     def forward(self, classes: Tensor, queries: Tensor) -> Tensor:
