@@ -18,7 +18,8 @@ import torch
 
 import quickstudy as qs
 from quickstudy.data.pictures import from_pictures
-from quickstudy.hub.sources import INK, open_source
+from quickstudy.hub.image_source import INK
+from quickstudy.hub.sources import open_source
 from quickstudy.plots.task import task_picture
 
 parser = argparse.ArgumentParser(description="One drawing of each new character is enough.")

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from quickstudy.core import Batching, Learner, evaluate, summarise
+from quickstudy.core import Batching, Judged, Learner, evaluate, summarise
 from quickstudy.core.evaluate import accuracy
 from quickstudy.data import Blobs, Sinusoids
 from quickstudy.errors import TaskError
@@ -12,7 +12,7 @@ from quickstudy.nets import MLP
 
 
 def test_the_interval_is_the_normal_one_over_tasks():
-    found = summarise(torch.tensor([0.0, 1.0, 1.0, 0.0]))
+    found = summarise(Judged(torch.tensor([0.0, 1.0, 1.0, 0.0])))
     assert found.mean == 0.5
     assert found.interval95 == pytest.approx(1.96 * (1 / 3) ** 0.5 / 2)
     assert found.tasks == 4

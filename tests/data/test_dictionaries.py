@@ -106,8 +106,10 @@ BAD = {
         "query_y": None, "query_labels": ["b"]},
     "support_y must hold one target for each row of support_x, got 2 for 3 rows": {
         "support_y": ["a", "b"]},
-    "query_y must hold one target for each row of query_x, got 2 for 1 rows": {
+    "query_y must hold one target for each row of query_x, got 2 for 1 row": {
         "query_y": ["b", "a"]},
+    "support_y must hold one target for each row of support_x, got 1 for 3 rows": {
+        "support_y": ["b"]},
     "query_y must hold labels that support_y holds too, got 'c'; it holds 'a', 'b'": {
         "query_y": ["c"]},
     "support_y and query_y must be of one kind, got strings and integers": {"query_y": [1]},

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from hub import shops as tables
 from hub.folders import SMALL, draw_folder
 from quickstudy.hub.cli import main
 
@@ -72,3 +73,14 @@ def trained(
     out = tmp_path_factory.mktemp("runs") / "trained"
     call_once("train", "--data", photos, *SMALL, "--steps", 4, "--out", out)
     return out
+
+
+@pytest.fixture(scope="session")
+def sales_run(tmp_path_factory: pytest.TempPathFactory, call_once: Callable[..., None]) -> Path:
+    """A run on a table of 20 shops; tests copy it before they change it."""
+    folder = tmp_path_factory.mktemp("shops")
+    tables.shops().to_parquet(folder / "sales.parquet")
+    sizes = ["--shots", "3", "--queries", "3", "--validation-queries", "3"]
+    call_once("train", "--data", folder / "sales.parquet", *tables.SHOPS, "--learner", "maml",
+              *sizes, *tables.SMALL, "--out", folder / "run")  # fmt: skip
+    return folder / "run"

@@ -81,8 +81,8 @@ def test_folders_that_cannot_become_tasks(folders, tmp_path, trained, call, name
     [
         (["--ways", "30"], "30-way tasks need 30 classes"),
         (["--shots", "5"], "5 shot + 2 queries need 7"),
-        (["--ways", "0"], "--ways must be at least 2, got '0'"),
-        (["--ways", "-4"], "--ways must be at least 2, got '-4'"),
+        (["--ways", "0"], "--ways must be at least 2, got 0"),
+        (["--ways", "-4"], "--ways must be at least 2, got -4"),
         (["--steps", "0"], "--steps must be at least 1, got 0"),
         (["--steps", "-1"], "--steps must be at least 1, got -1"),
         (["--steps", "many"], "Invalid value for '--steps': Input should be a valid integer"),

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from hub.folders import draw_folder
-from quickstudy.hub.sources import Wanted, open_source
+from quickstudy.hub.source import Wanted
+from quickstudy.hub.sources import open_source
 
 FIGURES = {
     "classes", "examples", "groups", "effective_groups", "effective_dimension", "variance_ratio",

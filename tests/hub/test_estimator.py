@@ -349,11 +349,15 @@ def test_what_is_no_model(tmp_path):
     regressor = qs.MAML(qs.MLP(1, [4], 4), outputs=1, targets="values")
     with pytest.raises(qs.TaskError, match="predicts numbers"):
         FewShotClassifier(regressor).fit(X, Y)
-    with pytest.raises(qs.TaskError, match="got a Linear"):
+    with pytest.raises(qs.TaskError, match="a platform or a learner, got Linear"):
         FewShotClassifier(nn.Linear(4, 2)).fit(X, Y)
     with pytest.raises(qs.RunError, match="no such folder"):
         FewShotClassifier(tmp_path / "none").fit(X, Y)
+    with pytest.raises(qs.TaskError, match="maml is the name of a learner that has learned no"):
+        FewShotClassifier("maml").fit(X, Y)
     with pytest.raises(qs.ArtefactError, match=r"has no manifest\.json"):
         FewShotClassifier(tmp_path).fit(X, Y)
+    with pytest.raises(qs.RunError, match=r"^device must be auto, cpu"):
+        FewShotClassifier(tmp_path, device="tpu").fit(X, Y)
     with pytest.raises(qs.TaskError, match="this head has 5 outputs"):
         FewShotClassifier(qs.MAML(qs.MLP(4, [4], 4), outputs=5)).fit(X, Y)

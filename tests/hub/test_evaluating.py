@@ -7,15 +7,15 @@ import torch
 from PIL import Image
 
 import quickstudy as qs
-from hub.folders import draw_folder
+from hub.folders import SMALL, draw_folder
 from quickstudy.core import Batching, evaluate
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.catalogue import load_model
 from quickstudy.hub.config import make_config
 from quickstudy.hub.evaluating import Setting, control_of, evaluate_run, judge
+from quickstudy.hub.image_source import Images
 from quickstudy.hub.runs import open_run
 from quickstudy.hub.screen import percent
-from quickstudy.hub.sources import Images
 from quickstudy.hub.training import Finished, train
 from quickstudy.learners import NearestMean
 
@@ -52,6 +52,18 @@ def test_the_json_of_an_evaluation(trained, call):
     assert {key: result[key] for key in expected} == expected
     assert (result["split"], result["control"]["name"]) == ("test", "NearestMean")
     assert call("evaluate", trained, *options, "--json").json == result
+
+
+def test_sizes_are_those_of_the_runs_meta_validation_unless_said(photos, tmp_path, call):
+    run = tmp_path / "run"
+    sizes = ["--ways", "3", "--shots", "2-3", "--validation-ways", "2", "--validation-queries", "1"]
+    given = [*SMALL, *sizes, "--queries", "2", "--steps", "2"]
+    assert call("train", "--data", photos, *given, "--out", run).code == 0
+    judged = call("evaluate", run, "--tasks", "3", "--json").json
+    assert [judged[name] for name in ("ways", "shots", "queries")] == [2, 2, 1]
+    assert qs.Platform.load(run).evaluate(count=3)["accuracy"] == judged["accuracy"]
+    judged = call("evaluate", run, "--tasks", "3", "--shots", "1", "--json").json
+    assert [judged[name] for name in ("ways", "shots", "queries")] == [2, 1, 1]
 
 
 def test_people_see_the_control_too(trained, call):

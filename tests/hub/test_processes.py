@@ -229,7 +229,7 @@ def test_all_stop_after_the_same_step_when_one_is_asked_to(tmp_path, call):
     ("options", "message"),
     [
         (["--learner", "protonett"], "--learner must be one of"),
-        (["--ways", "1"], "--ways must be at least 2, got '1'"),
+        (["--ways", "1"], "--ways must be at least 2, got 1"),
         (["--no-such-option"], "No such option: --no-such-option"),
     ],
 )

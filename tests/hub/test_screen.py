@@ -5,7 +5,7 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from quickstudy.core import Progress, summarise
+from quickstudy.core import Judged, Progress, summarise
 from quickstudy.hub import screen
 
 
@@ -23,11 +23,11 @@ def follow(terminal):
 
 
 def trained(step):
-    return summarise(torch.tensor([0.6, 0.8])) if step == 20 else None
+    return summarise(Judged(torch.tensor([0.6, 0.8]))) if step == 20 else None
 
 
 def evaluation(step):
-    return summarise(torch.tensor([0.5, 0.7])) if step == 20 else None
+    return summarise(Judged(torch.tensor([0.5, 0.7]))) if step == 20 else None
 
 
 def test_a_terminal_shows_a_bar():

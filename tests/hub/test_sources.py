@@ -11,7 +11,9 @@ from quickstudy.data.image_warps import ImageWarp
 from quickstudy.data.pools import Pool
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.handwriting import turned_classes
-from quickstudy.hub.sources import SPLITS, Images, Wanted, open_source
+from quickstudy.hub.image_source import Images
+from quickstudy.hub.source import SPLITS, Wanted
+from quickstudy.hub.sources import open_source
 
 
 def generator():

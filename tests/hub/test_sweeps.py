@@ -97,24 +97,32 @@ def test_one_number_of_steps_holds_for_all_shots(maml, call):
 
 
 def test_a_single_setting_is_drawn_too(trained, call, tmp_path):
-    said = call("evaluate", trained, *QUICK, "--plot", tmp_path / "one.png")
+    picture = tmp_path / "a" / "new" / "folder" / "one.png"
+    said = call("evaluate", trained, *QUICK, "--plot", picture)
     assert said.code == 0
-    assert said.out.endswith(f"drawn: {tmp_path / 'one.png'}\n")
+    assert said.out.endswith(f"drawn: {picture}\n")
     assert "calibration error (ECE)" in said.out
-    assert size(tmp_path / "one.png") == (1170, 585)
+    assert size(picture) == (1170, 585)
 
 
 def test_regression_is_swept_by_its_error(sine, call, tmp_path):
     sweep = ["--shots", "5,10", "--inner-steps", "1,3", "--plot", tmp_path / "out.png"]
-    said = call("evaluate", sine, *QUICK, *sweep, "--json")
+    said = call("evaluate", sine, *QUICK[2:], *sweep, "--json")
     rows = said.json["rows"]
+    assert {row["ways"] for row in rows} == {None}
     assert [(row["shots"], row["inner_steps"]) for row in rows] == [(5, 1), (10, 1), (5, 3)]
     assert all(row["squared_error"] > 0 and "ece" not in row for row in rows)
     assert {row["control"]["name"] for row in rows} == {"SupportMean"}
     assert (tmp_path / "out.png").exists()
-    said = call("evaluate", sine, *QUICK, *sweep)
+    said = call("evaluate", sine, *QUICK[2:], *sweep)
     assert "squared error" in said.out
     assert "ECE" not in said.out
+
+
+def test_ways_are_not_for_real_targets(sine, call):
+    said = call("evaluate", sine, "--tasks", "2", "--ways", "3")
+    assert (said.code, said.out) == (2, "")
+    assert "tasks of sinusoids take no --ways: their targets are numbers" in said.err
 
 
 def test_domains_stand_beside_the_own_meta_test(maml, photos, call, tmp_path):
@@ -201,6 +209,7 @@ def test_the_gap_of_an_error_is_positive_where_it_is_larger(tmp_path, call, need
         (["--shots", "1,9"], "9 shot + 2 queries need 11"),
         (["--data", "nowhere", "--data", "omniglot"], "no such folder"),
         (["--plot", "/proc/none/out.png"], "cannot write"),
+        (["--plot", "out.txt"], "--plot must name a .png file, got out.txt"),
     ],
 )
 def test_what_cannot_be_swept_is_one_line(trained, call, tmp_path, monkeypatch, options, message):

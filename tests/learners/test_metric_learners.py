@@ -172,7 +172,7 @@ def test_queries_are_compared_alone_in_training_too():
         (lambda: MatchingNet(MLP(5), processing_steps=0), "attends one time or more, got 0"),
         (
             lambda: MatchingNet(nn.Linear(5, 5), full_context=True),
-            "MatchingNet needs a net that says its output width, an int `features`, got None",
+            "MatchingNet needs a net .* in an int attribute `features` .*, got None",
         ),
         (lambda: RelationNet(MLP(5), width=0), "positive widths, got 0 and 64"),
         (lambda: RelationNet(nn.Linear(5, 5)), "RelationNet needs a net that says its output"),

@@ -3,9 +3,9 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -43,6 +43,8 @@ class StateHeader(BaseModel):
         library: the version of quickstudy that wrote it.
         artefact: the model it belongs to.
         labels: the user's label of each class, in the order of the logits; None for real targets.
+        columns: "features" and "targets" of the table it was adapted to, in the model's order,
+            where the model itself knows none by name.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -50,6 +52,7 @@ class StateHeader(BaseModel):
     library: str
     artefact: Origin
     labels: list[Label] | None
+    columns: dict[Literal["features", "targets"], list[str]] | None = None
 
 
 class StoredState(NamedTuple):
@@ -71,6 +74,7 @@ def save_state(
     artefact: Path | str,
     digest: str,
     labels: Sequence[Label] | None,
+    columns: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Store an adapted state in one safetensors file, atomically.
 
@@ -80,6 +84,7 @@ def save_state(
         artefact: the folder of the model that adapted.
         digest: that model's `manifest.digest`.
         labels: the user's label of each class, in the order of the logits; None for real targets.
+        columns: the "features" and "targets" of the table that it was adapted to.
 
     Raises:
         ArtefactError: the state or a label cannot be stored, a label comes twice, or the file
@@ -100,7 +105,11 @@ def save_state(
             if count > 1:
                 raise ArtefactError(f"the label {text} comes {count} times; wanted each label once")
     origin = {"given": str(artefact), "path": os.path.abspath(artefact), "digest": digest}
-    fields = {"artefact": origin, "labels": None if labels is None else list(labels)}
+    fields = {
+        "artefact": origin,
+        "labels": None if labels is None else list(labels),
+        "columns": columns and {kind: list(names) for kind, names in columns.items()},
+    }
     write_sealed(path, "state", state, fields)
 
 

@@ -111,5 +111,5 @@ def peers_there() -> Iterator[None]:
         world = ranks()[1]
         raise PeerLost(
             f"another of the {world} processes of this job was killed or has failed, so it cannot "
-            f"go on ({str(error).strip().splitlines()[0][:120]})"
+            "go on"
         ) from error

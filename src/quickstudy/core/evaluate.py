@@ -11,7 +11,7 @@ from torch import Tensor
 from quickstudy.core.batching import AUTO, Batching, device_of, map_tasks
 from quickstudy.core.calibration import calibration_table, expected_calibration_error
 from quickstudy.core.distributed import put_together, ranks, share
-from quickstudy.core.learner import Learner, squared_error
+from quickstudy.core.learner import Learner
 from quickstudy.core.tasks import Task, TaskSource, check_targets, move, zero_padding
 from quickstudy.errors import TaskError
 
@@ -31,6 +31,7 @@ class Evaluation:
         values: the tasks' own figures, [tasks], for paired comparisons.
         calibration: the answers of all tasks by confidence, [bins, 3], see `calibration_table`;
             None for real targets.
+        errors: the mean squared error of each real target, [tasks, outputs]; None for classes.
     """
 
     mean: float
@@ -39,6 +40,7 @@ class Evaluation:
     metric: Literal["accuracy", "squared_error"] = "accuracy"
     values: Tensor = field(default_factory=lambda: torch.zeros(0), repr=False, compare=False)
     calibration: Tensor | None = field(default=None, repr=False, compare=False)
+    errors: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def score(self) -> float:
@@ -62,10 +64,12 @@ class Judged(NamedTuple):
     Attributes:
         values: the tasks' figures, [tasks].
         calibration: their answers by confidence, [tasks, bins, 3]; None for real targets.
+        errors: the mean squared error of each real target, [tasks, outputs]; None for classes.
     """
 
     values: Float[Tensor, " tasks"]
     calibration: Float[Tensor, "tasks bins 3"] | None = None
+    errors: Float[Tensor, "tasks outputs"] | None = None
 
 
 def gather(parts: Iterable[Judged]) -> Judged:
@@ -75,27 +79,27 @@ def gather(parts: Iterable[Judged]) -> Judged:
         >>> gather([Judged(torch.zeros(2)), Judged(torch.ones(1))]).values
         tensor([0., 0., 1.])
     """
-    figures, tables = zip(*parts, strict=True)
-    known = [table.cpu() for table in tables if table is not None]
-    return Judged(torch.cat([part.cpu() for part in figures]), torch.cat(known) if known else None)
+    found = [
+        [one.cpu() for one in column if one is not None] for column in zip(*parts, strict=True)
+    ]
+    return Judged(*(torch.cat(column) if column else None for column in found))  # type: ignore[arg-type]
 
 
 def summarise(
-    values: Float[Tensor, " tasks"],
-    metric: Literal["accuracy", "squared_error"] = "accuracy",
-    calibration: Float[Tensor, "tasks bins 3"] | None = None,
+    judged: Judged, metric: Literal["accuracy", "squared_error"] = "accuracy"
 ) -> Evaluation:
     """Mean and 95% interval of the tasks' figures, and the sum of their calibration tables.
 
     Examples:
-        >>> print(summarise(torch.tensor([0.5, 1.0, 0.75, 0.75])))
+        >>> print(summarise(Judged(torch.tensor([0.5, 1.0, 0.75, 0.75]))))
         75.0 ± 20.0 %
     """
+    values, calibration, errors = judged
     values = values.double()
     n = values.numel()
     spread = float(values.std()) / n**0.5 if n > 1 else float("nan")
     table = None if calibration is None else calibration.double().sum(0)
-    return Evaluation(float(values.mean()), 1.96 * spread, n, metric, values, table)
+    return Evaluation(float(values.mean()), 1.96 * spread, n, metric, values, table, errors)
 
 
 def accuracy(
@@ -129,19 +133,21 @@ def evaluations(
     if tasks < 1:
         raise TaskError(f"an evaluation needs at least one task, got {tasks}")
     metric = metric or metric_of(learner)
-    measure = {"accuracy": accuracy, "squared_error": squared_error}[metric]
 
     def judge(task: Task) -> tuple[Tensor, ...]:
         task = task._replace(query=zero_padding(task.query))
         prediction = learner.answer(task)
-        wrong = ~prediction.isfinite().all(-1) & (task.query.mask > 0)
+        _, y, mask = task.query
+        wrong = ~prediction.isfinite().all(-1) & (mask > 0)
         # Logits that are no numbers are not chance: the figure is none either.
-        figure = measure(prediction, task.query.y, task.query.mask)
-        figure = torch.where(wrong.any(), torch.nan, figure)
-        if metric != "accuracy":
-            return (figure,)
-        return figure, calibration_table(prediction, task.query.y, task.query.mask)
+        known = torch.where(wrong.any(), torch.nan, 1.0)
+        if metric == "accuracy":
+            return known * accuracy(prediction, y, mask), calibration_table(prediction, y, mask)
+        rows = torch.where(mask[:, None] > 0, (prediction - y) ** 2, 0.0)
+        errors = rows.sum(0) / mask.sum().clamp(min=1)
+        return known * errors.mean(), known * errors
 
+    beside = "calibration" if metric == "accuracy" else "errors"
     generator = torch.Generator().manual_seed(seed)
     modes = [(module, module.training) for module in learner.modules()]
     learner.eval()
@@ -155,7 +161,8 @@ def evaluations(
                 divided = together and count >= ranks()[1]
                 mine = share(batch) if divided else batch
                 parts = map(torch.cat, zip(*map_tasks(judge, mine, learner, batching), strict=True))
-                yield Judged(*(put_together(p, count) if divided else p for p in parts))
+                figures, more = (put_together(p, count) if divided else p for p in parts)
+                yield Judged(figures, **{beside: more})
     finally:
         for module, training in modes:
             module.training = training
@@ -205,5 +212,4 @@ def evaluate(
     parts = evaluations(
         learner, source, tasks=tasks, seed=seed, batching=batching, metric=name, together=together
     )
-    whole = gather(parts)
-    return summarise(whole.values, name, whole.calibration)
+    return summarise(gather(parts), name)

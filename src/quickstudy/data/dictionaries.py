@@ -72,20 +72,23 @@ def _parsed(given: Given, way: int | None = None) -> _Parsed:
             raise DataError(
                 f"support_y and query_y must be of one kind, got {support_kind} and {query_kind}"
             )
+        for half, x in (("support", support_x), ("query", query_x)):
+            held = len(array_of(f"{half}_y", given[f"{half}_y"]))
+            if held != len(x):
+                raise DataError(
+                    f"{half}_y must hold one target for each row of {half}_x, "
+                    f"got {held} for {len(x)} {'row' if len(x) == 1 else 'rows'}"
+                )
         if support_kind == "floats":
             support_y, query_y = _values(given, way)
         else:
             support_y, query_y = _one_hots(given, way)
     except DataError as error:
         raise TaskError(str(error)) from None
-    halves = []
-    for name, x, y in (("support", support_x, support_y), ("query", query_x, query_y)):
-        if len(x) != len(y):
-            raise TaskError(
-                f"{name}_y must hold one target for each row of {name}_x, "
-                f"got {len(y)} for {len(x)} rows"
-            )
-        halves.append(Examples(scale(x, torch.Generator()), y, torch.ones(len(y))))
+    halves = [
+        Examples(scale(x, torch.Generator()), y, torch.ones(len(y)))
+        for x, y in ((support_x, support_y), (query_x, query_y))
+    ]
     return _Parsed(Task(*halves), "values" if support_kind == "floats" else "classes")
 
 

@@ -117,8 +117,9 @@ class Episodes:
         wanted = self.shot[1] + self.queries
         fewest = int(pool.counts.argmin())
         if not replacement and int(pool.counts[fewest]) < wanted:
+            held = int(pool.counts[fewest])
             raise DataError(
-                f"class {pool.names[fewest]!r} has {int(pool.counts[fewest])} images, "
+                f"class {pool.names[fewest]!r} has {held} image{'s' if held > 1 else ''}, "
                 f"{self.shot[1]} shot + {self.queries} queries need {wanted}"
             )
 

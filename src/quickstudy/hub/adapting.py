@@ -15,10 +15,10 @@ from quickstudy.data.images import image_folder, read_images
 from quickstudy.errors import ArtefactError, DataError, RunError
 from quickstudy.hub.catalogue import load_model
 from quickstudy.hub.devices import choose_device, set_threads
+from quickstudy.hub.image_source import preprocessing_of
 from quickstudy.hub.inputs import as_input, in_parts
 from quickstudy.hub.rows import Named, Reader, answered
 from quickstudy.hub.runs import check_writable
-from quickstudy.hub.sources import preprocessing_of
 
 
 class Adapted(NamedTuple):
@@ -71,7 +71,7 @@ def adapt_run(
     if is_table(support):
         named = Named(tuple(targets), tuple(features) if features else None)
         start = time.perf_counter()
-        state, labels, counts = Reader(learner, model.manifest, path, named).adapt(support)
+        state, labels, counts, found = Reader(learner, model.manifest, path, named).adapt(support)
     else:
         if targets or features:
             raise RunError(f"--targets and --features are for tables; {support} is none")
@@ -81,10 +81,15 @@ def adapt_run(
         pool = image_folder(support, how, at_least=1)
         start = time.perf_counter()
         state = adapt(learner, pool.images, pool.labels, pool.classes)
-        labels, counts = list(pool.names), pool.counts.tolist()
+        labels, counts, found = list(pool.names), pool.counts.tolist(), None
     seconds = time.perf_counter() - start
     save_state(
-        target, move(state, "cpu"), artefact=path, digest=model.manifest.digest, labels=labels
+        target,
+        move(state, "cpu"),
+        artefact=path,
+        digest=model.manifest.digest,
+        labels=labels,
+        columns=found and found._asdict(),
     )
     return Adapted(labels, counts, seconds)
 
@@ -129,8 +134,8 @@ def predict_files(
         path: the state's file.
         files: images, or folders of them; or tables.
         model: the folder of the model that it belongs to, where that has moved.
-        features: of tables, where the model was not trained on one: the inputs; all numeric columns
-            where None.
+        features: of tables, where the model was not trained on one: the inputs; those that the
+            state was adapted to where None.
         device: where.
         threads: of the CPU.
 
@@ -150,7 +155,9 @@ def predict_files(
     state = load_state(path, model=owner, device=where).state
     reads_images = "size" in owner.manifest.preprocessing
     if any(map(is_table, files)) or not reads_images:
-        named = Named(features=tuple(features) if features else None)
+        told = header.columns or {}
+        inputs = features or told.get("features")
+        named = Named(tuple(told.get("targets", ())), tuple(inputs) if inputs else None)
         reader = Reader(learner, owner.manifest, folder, named)
         return [row for file in files for row in reader.answer(file, state, header.labels)]
     if features:

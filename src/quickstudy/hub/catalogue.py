@@ -7,7 +7,7 @@ constructor: there is nothing to register.
 import difflib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -37,6 +37,8 @@ def _in_room(room: ModuleType, kind: type) -> dict[str, type]:
 
 
 LEARNERS: dict[str, type] = _in_room(learners, Learner)
+TRAINABLE: dict[str, type] = {n: c for n, c in LEARNERS.items() if c.family != "control"}  # type: ignore[attr-defined]
+"""Those that learn from tasks; the others are what they are compared with."""
 NETS: dict[str, type] = _in_room(nets, nn.Module)
 RULES: dict[str, type] = _in_room(core, UpdateRule)
 CATALOGUE: dict[str, type] = LEARNERS | NETS | RULES
@@ -58,13 +60,16 @@ def backbones() -> dict[str, type]:
     return {n: c for n, c in NETS.items() if {"channels", "inputs"} & parameters(c).keys()}
 
 
-def find(name: str, classes: Mapping[str, type], what: str) -> type:
+def find(
+    name: str, classes: Mapping[str, type], what: str, shown: Iterable[str] | None = None
+) -> type:
     """The class of that name; capitals, hyphens and underscores do not matter.
 
     Args:
         name: as the user wrote it.
         classes: those there are.
         what: "--learner", for the message.
+        shown: the names that the message lists; all where None.
 
     Raises:
         RunError: no such class; names those there are, and one that looks alike.
@@ -86,7 +91,9 @@ def find(name: str, classes: Mapping[str, type], what: str) -> type:
         return classes[plain[plain_name(name)]]
     alike = difflib.get_close_matches(plain_name(name), plain, n=1)
     hint = f"; did you mean {plain[alike[0]]}?" if alike else ""
-    raise RunError(f"{what} must be one of {', '.join(sorted(classes))}, got {name!r}{hint}")
+    raise RunError(
+        f"{what} must be one of {', '.join(sorted(shown or classes))}, got {name!r}{hint}"
+    )
 
 
 def learner_named(name: str) -> type:
@@ -95,7 +102,7 @@ def learner_named(name: str) -> type:
     Raises:
         RunError: no such learner.
     """
-    return find(name, LEARNERS, "--learner")
+    return find(name, LEARNERS, "--learner", shown=TRAINABLE)
 
 
 def build_learner(
@@ -134,10 +141,10 @@ def build_learner(
                 raise RunError(f"{cls.__name__} has no backbone, so it takes no {_flag(name)}")
     if outputs is not None:
         if "values" not in cls.tasks:  # type: ignore[attr-defined]
-            able = [n for n, c in LEARNERS.items() if "values" in c.tasks]  # type: ignore[attr-defined]
+            able = [n for n, c in TRAINABLE.items() if "values" in c.tasks]  # type: ignore[attr-defined]
             raise RunError(
-                f"{cls.__name__} learns classes and {config.data} has real targets; "
-                f"learners for those: {', '.join(able)}"
+                f"{cls.__name__} learns classes, and the targets of {config.data} are real "
+                f"numbers; learners for those: {', '.join(able)}"
             )
         wanted = {"outputs": outputs, "targets": "values"}
         options = {k: v for k, v in wanted.items() if k in parameters(cls)} | options

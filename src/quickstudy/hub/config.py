@@ -232,10 +232,12 @@ def explain(error: ValidationError, prefix: str = "--") -> str:
     for problem in error.errors():
         place = [str(part) for part in problem["loc"] if not str(part).startswith("function-")]
         name = place[0] if place else ""
+        came = problem["input"]
+        came = came if isinstance(came, str) and came.lstrip("-").isdecimal() else repr(came)
         wanted = _WANTED.get(problem["type"], "{msg}").format(
             msg=problem["msg"].removeprefix("Value error, "), **problem.get("ctx", {})
         )
-        said.append(f"{prefix}{name.replace('_', '-')} {wanted}, got {problem['input']!r}")
+        said.append(f"{prefix}{name.replace('_', '-') if prefix else name} {wanted}, got {came}")
     return "; ".join(dict.fromkeys(said))
 
 

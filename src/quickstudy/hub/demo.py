@@ -27,8 +27,10 @@ from quickstudy.hub.commands.following import follow, summary
 from quickstudy.hub.config import make_config
 from quickstudy.hub.devices import choose_device
 from quickstudy.hub.evaluating import Setting, judge
+from quickstudy.hub.image_source import Images, preprocessing_of
 from quickstudy.hub.runs import REPORT, Run, open_run, write_json
-from quickstudy.hub.sources import Images, Source, Wanted, open_source, preprocessing_of
+from quickstudy.hub.source import Source, Wanted
+from quickstudy.hub.sources import open_source
 from quickstudy.hub.training import train
 
 SETTINGS = (Setting(5, 1, 5), Setting(5, 5, 5), Setting(20, 1, 5))
@@ -113,7 +115,7 @@ def measure(
     """The learner and the control on meta-test tasks of each source and setting, as JSON."""
     for label, source in sources:
         for setting in SETTINGS:
-            drawn = source.tasks("test", setting.ways, setting.shots, setting.queries)
+            drawn = source.tasks("test", *setting.sizes)
             with screen.counting(screen.err(), f"judging, {label.strip()}") as tick:
                 result = judge(learner, drawn, setting._replace(tasks=tasks), tick=tick)
             yield {"data": source.name, "split": "test", "label": label.strip(), **result}

@@ -13,7 +13,8 @@ from quickstudy.errors import DataError
 from quickstudy.hub.evaluating import Setting
 from quickstudy.hub.handwriting import Glyphs
 from quickstudy.hub.kept import PARTS
-from quickstudy.hub.sources import SPLITS, Formula, Source, Split
+from quickstudy.hub.source import SPLITS, Source, Split
+from quickstudy.hub.sources import Formula
 
 POINTS = 20
 """Support and query points of a regression task, where there are as many."""
@@ -73,7 +74,7 @@ def diversity_report(
                 raise
             remarks.append(f"meta-{part} is left out: {error}")
     sizes = {name: getattr(setting, name) for name in ("ways", "shots", "queries", "tasks", "seed")}
-    remarks += _remarks(reports, setting.ways)
+    remarks += _remarks(reports, setting.sizes[0])
     return {"data": source.name, **sizes, "splits": reports, "remarks": remarks}
 
 
@@ -91,7 +92,7 @@ def _split_report(source: Source, split: Split, setting: Setting) -> dict[str, A
         there = {} if pool is None else {"groups": pool.classes}
         tasks = _regression_tasks(source, split, pool)
         return there | _plain(asdict(function_spread(tasks, setting.tasks, setting.seed)))
-    tasks = source.tasks(split, setting.ways, setting.shots, setting.queries)
+    tasks = source.tasks(split, *setting.sizes)
     told: dict[str, Any] = {}
     if isinstance(tasks, Episodes):
         pool = source.faces().pool(split) if isinstance(source, Glyphs) else tasks.pool

@@ -28,10 +28,10 @@ class FewShotClassifier(ClassifierMixin, FewShot):  # type: ignore[misc]  # they
     model takes numbers [n, ...] as it was trained on them.
 
     Args:
-        model: the folder of a run or a stored model; or a learner.
+        model: the folder of a run or a stored model; a platform; or a learner.
         preprocessing: how pictures, or the columns of a table, become the model's input. Where
-            None, as a stored model says; a learner then takes numbers as they are (bytes are
-            divided by 255).
+            None, as a stored model or a platform says; a learner then takes numbers as they are
+            (bytes are divided by 255).
         device: where a stored model runs: "cpu", "cuda", "mps", or "auto" for the fastest that is
             there. A learner runs where it is.
 

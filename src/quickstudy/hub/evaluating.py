@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import JsonValue
-
 from quickstudy.core import (
     Batching,
     Evaluation,
@@ -21,7 +19,7 @@ from quickstudy.core import (
 )
 from quickstudy.core.evaluate import metric_of
 from quickstudy.errors import RunError
-from quickstudy.hub.sources import Source, Split
+from quickstudy.hub.source import Source, Split, refuse_sizes
 from quickstudy.hub.tables import in_units
 from quickstudy.learners import NearestMean, SupportMean
 
@@ -33,20 +31,46 @@ class Setting(NamedTuple):
     """Which tasks a model is judged on.
 
     Attributes:
-        ways: classes a task.
-        shots: support examples a class.
-        queries: query examples a class.
+        ways: classes a task; those of the model's meta-validation where None.
+        shots: support examples a class; likewise.
+        queries: query examples a class; likewise.
         tasks: how many tasks.
         seed: of the generator that draws them.
         inner_steps: that adapting takes; the learner's own where None.
     """
 
-    ways: int = 5
-    shots: int = 1
-    queries: int = 5
+    ways: int | None = None
+    shots: int | None = None
+    queries: int | None = None
     tasks: int = 1000
     seed: int = 0
     inner_steps: int | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Ways, shots and queries; 5, 1 and 5 where nobody says others."""
+        return self.ways or 5, self.shots or 1, self.queries or 5
+
+    def filled(self, sizes: tuple[int, int, int] | None) -> "Setting":
+        """The same with these sizes where it names none.
+
+        Examples:
+            >>> Setting(ways=20).filled((5, 2, 10)).sizes
+            (20, 2, 10)
+        """
+        ways, shots, queries = sizes or self.sizes
+        return self._replace(
+            ways=self.ways or ways, shots=self.shots or shots, queries=self.queries or queries
+        )
+
+    def check_for(self, source: Source, split: Split) -> None:
+        """Refuse sizes of tasks that come as they are.
+
+        Raises:
+            RunError: names the first of them.
+        """
+        given = {name: getattr(self, name) for name in ("ways", "shots", "queries")}
+        refuse_sizes(source, split, {name for name, value in given.items() if value is not None})
 
     def check(self) -> None:
         """Refuse numbers that make no tasks.
@@ -121,22 +145,7 @@ def score_of(
             done += len(part.values)
             if tick:
                 tick(done, setting.tasks)
-    whole = gather(judged)
-    return summarise(whole.values, metric_of(learner), whole.calibration)
-
-
-def units_of(
-    source: Source,
-    learner: Learner,
-    tasks: TaskSource[Task],
-    setting: Setting,
-    batching: Batching | None = None,
-) -> dict[str, Any]:
-    """What a squared error on a table means, see `tables.in_units`; nothing for other data."""
-    with taking_steps(learner, setting.inner_steps):
-        return in_units(
-            source, learner, tasks, count=setting.tasks, seed=setting.seed, batching=batching
-        )
+    return summarise(gather(judged), metric_of(learner))
 
 
 def judge(
@@ -144,6 +153,7 @@ def judge(
     source: TaskSource[Task],
     setting: Setting,
     *,
+    data: Source | None = None,
     batching: Batching | None = None,
     tick: Tick | None = None,
 ) -> dict[str, Any]:
@@ -153,12 +163,14 @@ def judge(
         learner: the one in question.
         source: of the tasks.
         setting: says how many tasks, which, and their sizes.
+        data: what they are drawn from, where it has a name.
         batching: how tasks run.
         tick: told after each few tasks.
 
     Returns:
-        accuracy and interval95 in 0..1, ece (or squared_error and interval95), tasks, ways, shots,
-        queries, inner_steps, control (name, accuracy, interval95, ece), transductive, seed.
+        accuracy and interval95 in 0..1, ece (or squared_error and interval95; of a table also
+        units and rmse), tasks, ways, shots, queries, inner_steps, control (name, and the same
+        figures), transductive, seed.
 
     Raises:
         RunError: inner steps for a learner that adapts without.
@@ -166,7 +178,7 @@ def judge(
     batching = batching or Batching()
     score = score_of(learner, source, setting, batching=batching, tick=tick)
     control = control_of(learner, source, setting.tasks, setting.seed, batching)
-    return as_row(learner, setting, score, control)
+    return as_row(learner, setting, score, control, data)
 
 
 def as_row(
@@ -174,24 +186,28 @@ def as_row(
     setting: Setting,
     score: Evaluation,
     control: tuple[str, Evaluation],
+    data: Source | None,
 ) -> dict[str, Any]:
     """A learner's score and its control's in a setting, as JSON; see `judge`."""
     steps = inner_steps_of(learner) if setting.inner_steps is None else setting.inner_steps
     return {
-        **_scored(score),
+        **_scored(score, data),
         "tasks": score.tasks,
-        **{name: getattr(setting, name) for name in ("ways", "shots", "queries")},
+        "ways": setting.ways if learner.targets == "classes" else None,
+        "shots": setting.shots,
+        "queries": setting.queries,
         "inner_steps": steps,
-        "control": {"name": control[0], **_scored(control[1])},
+        "control": {"name": control[0], **_scored(control[1], data)},
         "transductive": learner.transductive,
         "seed": setting.seed,
     }
 
 
-def _scored(score: Evaluation) -> dict[str, JsonValue]:
+def _scored(score: Evaluation, data: Source | None) -> dict[str, Any]:
     told = {score.metric: score.mean, "interval95": score.interval95}
     told |= {} if score.ece is None else {"ece": score.ece}
-    return {name: round(value, 6) if math.isfinite(value) else None for name, value in told.items()}
+    figures = {k: round(v, 6) if math.isfinite(v) else None for k, v in told.items()}
+    return figures | (in_units(data, score) if data is not None else {})
 
 
 def evaluate_run(
@@ -226,7 +242,6 @@ def evaluate_run(
     swept = sweep_run(
         path,
         setting,
-        shots=[setting.shots],
         inner_steps=[] if setting.inner_steps is None else [setting.inner_steps],
         data=[] if data is None else [data],
         split=split,

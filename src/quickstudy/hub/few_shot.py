@@ -21,9 +21,12 @@ from quickstudy.data.columns import Columns
 from quickstudy.data.pictures import from_pictures
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import DataError, TaskError
-from quickstudy.hub.catalogue import load_model
+from quickstudy.hub.arguments import arguments_named
+from quickstudy.hub.catalogue import LEARNERS, load_model
+from quickstudy.hub.config import plain_name
 from quickstudy.hub.devices import choose_device
 from quickstudy.hub.inputs import as_input, in_parts
+from quickstudy.hub.platform import Platform
 from quickstudy.hub.tables import reading_of
 
 
@@ -31,10 +34,10 @@ class FewShot(ABC, BaseEstimator):  # type: ignore[misc]  # they ship no types
     """A meta-trained model as a scikit-learn estimator, whatever it predicts.
 
     Args:
-        model: the folder of a run or a stored model; or a learner.
+        model: the folder of a run or a stored model; a platform; or a learner.
         preprocessing: how pictures, or the columns of a table, become the model's input. Where
-            None, as a stored model says; a learner then takes numbers as they are (bytes are
-            divided by 255).
+            None, as a stored model or a platform says; a learner then takes numbers as they are
+            (bytes are divided by 255).
         device: where a stored model runs: "cpu", "cuda", "mps", or "auto" for the fastest that is
             there. A learner runs where it is.
     """
@@ -43,7 +46,7 @@ class FewShot(ABC, BaseEstimator):  # type: ignore[misc]  # they ship no types
 
     def __init__(
         self,
-        model: Path | str | Learner,
+        model: Path | str | Platform | Learner,
         preprocessing: Preprocessing | Columns | None = None,
         device: str = "auto",
     ) -> None:
@@ -55,6 +58,7 @@ class FewShot(ABC, BaseEstimator):  # type: ignore[misc]  # they ship no types
     def predict(self, X: Any) -> NDArray[Any]:
         """Answers for inputs."""
 
+    @arguments_named()
     def _open_model(self) -> None:
         """Forget what was learned, and find the learner and how inputs become its own."""
         self.__dict__.pop("state_", None)  # a fit that fails leaves nothing half learned
@@ -100,13 +104,23 @@ class FewShot(ABC, BaseEstimator):  # type: ignore[misc]  # they ship no types
         model: object = self.model
         if isinstance(model, Learner):
             learner = model
+        elif isinstance(model, Platform):
+            learner, how = model.learner, how or model.source.preprocessing
+            shape = model.source.input_shape or None
         elif isinstance(model, Path | str):
+            if not Path(model).exists() and plain_name(str(model)) in map(plain_name, LEARNERS):
+                raise TaskError(
+                    f"{model} is the name of a learner that has learned nothing yet; wanted the "
+                    "folder of a run, a platform or a learner, meta-trained"
+                )
             learner, stored = load_model(model, device=choose_device(self.device))
             how = how or reading_of(stored.manifest.preprocessing, model)
             shape = tuple(stored.manifest.input_shape or ()) or None
         else:
             kind = type(model).__name__
-            raise TaskError(f"model must be the folder of a model or a learner, got a {kind}")
+            raise TaskError(
+                f"model must be the folder of a model, a platform or a learner, got {kind}"
+            )
         said = {"classes": "classes", "values": "numbers"}
         if learner.targets != self.targets:
             raise TaskError(

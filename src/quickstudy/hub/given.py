@@ -1,5 +1,6 @@
 """Tasks that are handed in from Python, as a source like those that `--data` names."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -8,23 +9,19 @@ import torch
 
 from quickstudy.core import Task, TaskSource, unstack
 from quickstudy.core.tasks import leaves
+from quickstudy.data.columns import Columns
 from quickstudy.data.datasets import from_dataset
 from quickstudy.data.dictionaries import TaskList
 from quickstudy.data.episodes import Episodes
 from quickstudy.data.groups import Groups
 from quickstudy.data.leakage import check_leakage
 from quickstudy.data.pools import Pool, Splits, split_classes
+from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.data.tables import Table
 from quickstudy.errors import DataError, RunError, TaskError
 from quickstudy.hub.config import Span
-from quickstudy.hub.sources import (
-    LEAST_CLASSES,
-    SOURCES,
-    Source,
-    Split,
-    Wanted,
-    open_source,
-)
+from quickstudy.hub.source import LEAST_CLASSES, Source, Split, Wanted
+from quickstudy.hub.sources import SOURCES, open_source
 from quickstudy.hub.tables import rows_of
 
 IN_MEMORY = "tasks in memory"
@@ -35,6 +32,12 @@ Given = Any
 """A name or folder, a source, a table, splits, a pool, a task source, dictionaries, a data set."""
 
 
+AGAIN = (
+    "the tasks of this run were handed in from Python, and so they have to be again: "
+    "Platform.load(folder, tasks), or Platform(net, tasks, ...).resume(folder)"
+)
+
+
 def refuse_in_memory(data: str) -> None:
     """Tasks that were handed in from Python have no name to open them by again.
 
@@ -42,10 +45,7 @@ def refuse_in_memory(data: str) -> None:
         RunError: these are such.
     """
     if data == IN_MEMORY:
-        raise RunError(
-            "the tasks of this run were handed in from Python, and so they have to be again: "
-            "Platform.load(folder, tasks), or Platform(net, tasks, ...).resume(folder)"
-        )
+        raise RunError(AGAIN)
 
 
 class InMemory(Source):
@@ -71,6 +71,10 @@ class InMemory(Source):
         self.input_shape = tuple(leaves(inputs)[0].shape[1:]) if is_tensor else ()
         self.outputs = task.support.y.shape[-1] if _kind(train, task) == "values" else None
 
+    def sizes(self, split: Split) -> tuple[str, ...]:
+        """Those of classes; none where tasks come as they are."""
+        return super().sizes(split) if isinstance(self.parts.get(split), Pool) else ()
+
     def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> TaskSource[Task]:
         """Tasks of a split; of a task source as they come, whatever sizes are asked for."""
         if split not in self.parts:
@@ -78,15 +82,57 @@ class InMemory(Source):
                 f"{self.name} have no split {split!r}; they have {', '.join(self.parts)}"
             )
         part = self.parts[split]
-        return Episodes(part, ways, shots, queries) if isinstance(part, Pool) else part
+        if not isinstance(part, Pool):
+            return part
+        try:
+            return Episodes(part, ways, shots, queries)
+        except DataError as error:
+            where = f"{self.name}, meta-{split} ({part.classes} classes)"
+            raise DataError(f"{where}: {error}") from None
 
     def facts(self) -> dict[str, Any]:
         """What is known of them."""
         return {"data": self.name, "input_shape": list(self.input_shape), "outputs": self.outputs}
 
 
+class NotGiven(Source):
+    """Tasks that a stored model was trained on, in the memory of some other program.
+
+    Args:
+        input_shape: of one input.
+        preprocessing: how a user's images, or tables, become inputs.
+    """
+
+    def __init__(
+        self, input_shape: Sequence[int], preprocessing: Preprocessing | Columns | None
+    ) -> None:
+        self.name = IN_MEMORY
+        self.input_shape = tuple(input_shape)
+        self.preprocessing = preprocessing
+
+    def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> TaskSource[Task]:
+        """None.
+
+        Raises:
+            RunError: they have to be handed in.
+        """
+        raise RunError(AGAIN)
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of them."""
+        return {"data": self.name, "input_shape": list(self.input_shape)}
+
+
 def _first(source: TaskSource[Task]) -> Task:
-    batch = source.sample(1, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    try:
+        inspect.signature(source.sample).bind(1, generator)
+    except TypeError as error:
+        raise TaskError(
+            f"a task source must have sample(count, generator); that of a {type(source).__name__} "
+            f"cannot be called so: {error}"
+        ) from None
+    batch = source.sample(1, generator)
     if not isinstance(batch, Task):
         raise TaskError(
             "a task source must hand out a `Task` of stacked examples from sample(count, "
@@ -205,34 +251,22 @@ def _refuse_shared(one: Pool, other: Pool) -> None:
         raise DataError(f"the parts must share no class, got {', '.join(map(repr, shared[:5]))}")
 
 
-def tasks_of(
-    tasks: Given, split: Split, ways: int, shots: int, queries: int, wanted: Wanted | None = None
-) -> tuple[TaskSource[Task], Source | None]:
-    """A source of tasks to be judged on, from whatever is given; all classes of a pool.
+def judged_on(tasks: Given, split: Split, wanted: Wanted | None = None) -> Source:
+    """Whatever tasks are given to be judged on, as a source with that split.
 
     Args:
-        tasks: as for `open_given`.
+        tasks: as for `open_given`; all classes of a pool.
         split: which part of data that is split.
-        ways: classes of a task, where tasks are drawn from classes.
-        shots: support examples of a class, likewise.
-        queries: query examples of a class, likewise.
         wanted: how files and tables are read and split.
 
-    Returns:
-        The tasks, and the data that they are drawn from, where it has a name.
-
     Raises:
-        DataError: tasks of such sizes cannot be drawn from it.
+        DataError: data that cannot be read.
         TaskError: things that are no tasks.
     """
     if isinstance(tasks, str | Path | Source | Table):
-        source = open_given(tasks, wanted=wanted)
-        return source.tasks(split, ways, shots, queries), source
+        return open_given(tasks, wanted=wanted)
     part = _part(tasks.test if isinstance(tasks, Splits) else tasks)
-    drawn: TaskSource[Task] = (
-        Episodes(part, ways, shots, queries) if isinstance(part, Pool) else part
-    )
-    return drawn, None
+    return InMemory({"train": part, split: part})
 
 
 def _part(given: Given) -> Any:
@@ -247,5 +281,5 @@ def _part(given: Given) -> Any:
         return from_dataset(given)
     raise TaskError(
         "tasks must be a name, a folder (for validation: qs.image_folder(path)), a table, a pool, "
-        f"a data set, dictionaries, or have sample(count, generator), got a {type(given).__name__}"
+        f"a data set, dictionaries, or have sample(count, generator), got {type(given).__name__}"
     )

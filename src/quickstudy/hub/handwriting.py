@@ -12,7 +12,8 @@ from quickstudy.data.pools import Pool, join
 from quickstudy.data.warps import Pen, draw
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import Span
-from quickstudy.hub.sources import IMAGE_WARPS, INK, SIDE, Images, Source, Split, Wanted
+from quickstudy.hub.image_source import IMAGE_WARPS, INK, SIDE, Images
+from quickstudy.hub.source import Source, Split, Wanted
 
 WARPS = {"pen": Pen()}
 """The hands that `--warp` may name, beside `IMAGE_WARPS` for the fonts' own faces."""

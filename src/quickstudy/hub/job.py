@@ -35,8 +35,10 @@ from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import choose_device, keep_freed_memory, set_threads
 from quickstudy.hub.evaluating import control_of
 from quickstudy.hub.given import refuse_in_memory
+from quickstudy.hub.image_source import Images
 from quickstudy.hub.kept import Kept
-from quickstudy.hub.sources import Images, Source, Wanted, open_source
+from quickstudy.hub.source import Source, Wanted
+from quickstudy.hub.sources import open_source
 from quickstudy.hub.tables import Rows
 
 SMALL_GRADIENT = 1e-5
@@ -303,7 +305,7 @@ def gap_of(row: Mapping[str, Any]) -> float | None:
 def described(evaluation: Evaluation) -> dict[str, JsonValue]:
     """An evaluation as JSON."""
     told = asdict(evaluation)
-    del told["values"], told["calibration"]
+    del told["values"], told["calibration"], told["errors"]
     return told | {key: _finite(told[key]) for key in ("mean", "interval95")}
 
 

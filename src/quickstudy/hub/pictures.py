@@ -11,7 +11,7 @@ from quickstudy.data.episodes import Episodes
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import DataError
 from quickstudy.hub.runs import CURVE, PICTURE, RATES, Run
-from quickstudy.hub.sources import Source
+from quickstudy.hub.source import Source
 from quickstudy.plots.curve import learning_curve
 from quickstudy.plots.rates import rates_picture
 from quickstudy.plots.task import task_picture

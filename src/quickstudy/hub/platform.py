@@ -7,25 +7,26 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 from torch import nn
 
 from quickstudy.artefacts.model import load_model as load_stored
 from quickstudy.core import Learner, Task, TaskSource
-from quickstudy.errors import RunError, TaskError
+from quickstudy.errors import TaskError
 from quickstudy.hub import screen
+from quickstudy.hub.arguments import arguments_named, checked, told_options, told_sizes
 from quickstudy.hub.catalogue import CATALOGUE, build_learner, load_model
-from quickstudy.hub.config import TrainConfig, explain
 from quickstudy.hub.devices import choose_device
-from quickstudy.hub.evaluating import Setting, judge, units_of
-from quickstudy.hub.given import Given, open_given, tasks_of
+from quickstudy.hub.evaluating import Setting, judge
+from quickstudy.hub.given import IN_MEMORY, Given, NotGiven, judged_on, open_given
 from quickstudy.hub.history import History
+from quickstudy.hub.image_source import Images
 from quickstudy.hub.job import Job, drawn_sizes, job_of, row_of
 from quickstudy.hub.kept import parse_kept
 from quickstudy.hub.predictor import Deployable, Predictor, deploy
 from quickstudy.hub.processes import first, join
 from quickstudy.hub.runs import METRICS, Metrics, create_run, open_run
-from quickstudy.hub.sources import Images, Source, Split, Wanted
+from quickstudy.hub.source import Source, Split, Wanted
 from quickstudy.hub.subjects import open_for
 from quickstudy.hub.tables import Rows, reading_of
 from quickstudy.hub.training import Event, Stepped, finish, resume_job, train_job
@@ -47,10 +48,12 @@ class Platform:
         validation: meta-validation tasks; see `tasks`. Where neither they nor `test` are given,
             classes are split at random, and a task source hands out fresh tasks.
         test: meta-test tasks; those of meta-validation where not given.
-        ways: classes of a task, or a range (low, high), where tasks are drawn from classes.
-        shots: support examples of a class, or a range.
-        queries: query examples of a class.
-        options: arguments of the learner's constructor.
+        ways: classes of a task, or a range (low, high), where tasks are drawn from classes; 5 where
+            None.
+        shots: support examples of a class, or of a table's group, or a range; 1 where None.
+        queries: query examples of a class or group; 5 where None.
+        options: arguments of the learner's constructor: plain values, and a `rule` as an object or
+            by name. Whatever else goes into a `Learner` of your own making.
         device: "auto", "cpu", "cuda" or "mps".
         seed: of the first weights and of the tasks.
 
@@ -73,6 +76,7 @@ class Platform:
         ['low']
     """
 
+    @arguments_named()
     def __init__(
         self,
         net: nn.Module | str | None = None,
@@ -81,31 +85,25 @@ class Platform:
         *,
         validation: Given | None = None,
         test: Given | None = None,
-        ways: int | tuple[int, int] = 5,
-        shots: int | tuple[int, int] = 1,
-        queries: int = 5,
+        ways: int | tuple[int, int] | None = None,
+        shots: int | tuple[int, int] | None = None,
+        queries: int | None = None,
         options: Mapping[str, Any] | None = None,
         device: str = "auto",
         seed: int = 0,
     ) -> None:
         self._set(open_given(tasks, validation, test))
         own = isinstance(learner, Learner)
-        self.config = _checked(
+        self.config = checked(
             {
                 "data": self.source.name,
                 "learner": type(learner).__name__ if own else learner,
                 "backbone": net if isinstance(net, str) else None,
-                "learner_options": dict(options or {}),
-                "ways": ways,
-                "shots": shots,
-                "queries": queries,
                 "device": device,
                 "seed": seed,
             }
-            | {
-                "validation_ways": ways if isinstance(ways, int) else ways[0],
-                "validation_queries": queries,
-            }
+            | told_options(options or {})
+            | told_sizes(self.source, ways, shots, queries)
         )
         if isinstance(learner, Learner):
             if net is not None or options:
@@ -124,6 +122,7 @@ class Platform:
         self.history = History(records)
         self._job: Job | None = None
 
+    @arguments_named()
     def meta_train(
         self,
         steps: int = 2000,
@@ -173,7 +172,7 @@ class Platform:
             QuickstudyError: tasks that do not fit the learner, an option out of range, a loss that
                 is not finite, or a folder that cannot be written.
         """
-        self.config = _checked(
+        self.config = checked(
             self.config.model_dump()
             | {
                 "steps": steps,
@@ -201,6 +200,7 @@ class Platform:
             return self._go(job, _steps_of(job), progress)
         return self._go(job, train_job(job, out, overwrite=overwrite), progress)
 
+    @arguments_named()
     def resume(self, out: Path | str, progress: bool = True) -> History:
         """Go on with a run that `meta_train` began in a folder and that was stopped or killed.
 
@@ -227,6 +227,7 @@ class Platform:
         net = getattr(self.learner, "net", None)
         return net if isinstance(net, nn.Module) and type(net).__name__ not in CATALOGUE else None
 
+    @arguments_named(tasks="count")
     def evaluate(
         self,
         tasks: Given | None = None,
@@ -256,22 +257,19 @@ class Platform:
         Raises:
             QuickstudyError: tasks that cannot be drawn or do not fit.
         """
-        own = self.config.validation_sizes
-        sizes = (ways or own[0], shots or own[1], queries or own[2])
-        setting = Setting(*sizes, tasks=count, seed=seed)
+        setting = Setting(ways, shots, queries, tasks=count, seed=seed)
         setting.check()
-        source: Source | None = self.source
-        if tasks is None:
-            drawn: TaskSource[Task] = self.source.tasks(split, *sizes)
-        else:
-            how = self.source.preprocessing
-            wanted = Wanted(preprocessing=how, kept=self.source.kept())
-            drawn, source = tasks_of(tasks, split, *sizes, wanted)
-        result = judge(self.learner, drawn, setting)
-        if source is not None:
-            result |= units_of(source, self.learner, drawn, setting)
+        source = self.source
+        if tasks is not None:
+            wanted = Wanted(preprocessing=source.preprocessing, kept=source.kept())
+            source = judged_on(tasks, split, wanted)
+        setting.check_for(source, split)
+        setting = setting.filled(self.config.validation_sizes)
+        drawn: TaskSource[Task] = source.tasks(split, *setting.sizes)
+        result = judge(self.learner, drawn, setting, data=source)
         return result | drawn_sizes(drawn, self.learner.targets == "classes")
 
+    @arguments_named()
     def deploy(self, task: Deployable) -> Predictor:
         """Adapt to a new task and return what answers for it; see `predictor.deploy`.
 
@@ -280,6 +278,7 @@ class Platform:
         """
         return deploy(self.learner, task, self.source.preprocessing)
 
+    @arguments_named()
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Store the model and its history as a run's folder, which every command understands.
 
@@ -301,6 +300,7 @@ class Platform:
             finish(run, job, seconds)
 
     @classmethod
+    @arguments_named()
     def load(
         cls,
         path: Path | str,
@@ -315,7 +315,8 @@ class Platform:
 
         Args:
             path: the folder.
-            tasks: its tasks, where they were handed in from Python; else they are opened again.
+            tasks: its tasks, where they were handed in from Python, to train on or be judged by;
+                else they are opened again.
             validation: as for the class.
             test: as for the class.
             net: your own net, where the learner was stored with one.
@@ -327,7 +328,10 @@ class Platform:
         run = open_run(path)
         where = choose_device(device)
         learner, model = load_model(path, net=net, device=where)
-        if tasks is None:
+        if tasks is None and run.config.data == IN_MEMORY:
+            how = model.manifest.preprocessing
+            source: Source = NotGiven(model.manifest.input_shape or (), reading_of(how, path))
+        elif tasks is None:
             source = open_for(model.manifest, path, run.config.data, where)
         else:
             how = model.manifest.preprocessing
@@ -376,10 +380,3 @@ def _steps_of(job: Job) -> Iterator[Stepped]:
     start = time.monotonic()
     for progress in job.fit:
         yield Stepped(progress, time.monotonic() - start)
-
-
-def _checked(options: dict[str, Any]) -> TrainConfig:
-    try:
-        return TrainConfig.model_validate(options)
-    except ValidationError as error:
-        raise RunError(explain(error, prefix="")) from None

@@ -40,12 +40,14 @@ class Predictor:
         labels: of the classes, in the order of the logits; None for their numbers, or real targets.
         reading: how the learner's data is read: of a table, inputs and answers are in its units;
             of images, inputs may be files and Pillow images. None for numbers as they are.
+        shape: of one input, as the support's were; None where an input is not one tensor.
 
     Attributes:
         learner: the learner.
         state: what it learned; nested dicts and tuples of tensors.
         labels: as given.
         reading: as given.
+        shape: as given.
     """
 
     def __init__(
@@ -54,14 +56,21 @@ class Predictor:
         state: State,
         labels: Sequence[Any] | None = None,
         reading: Reading | None = None,
+        shape: tuple[int, ...] | None = None,
     ) -> None:
         self.learner = learner
         self.state = state
         self.labels = list(labels) if labels is not None else None
         self.reading = reading
+        self.shape = shape
 
     def __call__(self, x: Inputs) -> Tensor:
-        """Logits [m, way], or means [m, d] in the learner's own units, of inputs [m, ...]."""
+        """Logits [m, way], or means [m, d] in the learner's own units, of inputs [m, ...].
+
+        Raises:
+            DataError: inputs that are no numbers or pictures.
+            TaskError: inputs of another shape than the support's.
+        """
         return self._ask(self.learner.predict, x)
 
     def predict(self, x: Inputs) -> Any:
@@ -89,6 +98,10 @@ class Predictor:
                 answer: Tensor = function(self.state, move(x, device_of(self.learner))).cpu()
             return answer
         rows = scale(numbers("x", _read(x, self.reading)), torch.Generator())
+        if self.shape is not None and rows.shape[1:] != self.shape:
+            one = "; [x] is one input" if rows.shape == self.shape else ""
+            wanted = ", ".join(map(str, ("n", *self.shape)))
+            raise TaskError(f"x must be inputs [{wanted}], got {list(rows.shape)}{one}")
         return in_parts(self.learner, function, self.state, rows)
 
 
@@ -114,6 +127,7 @@ def deploy(learner: Learner, task: Deployable, reading: Reading | None = None) -
     """
     reading = None if isinstance(task, Task | Examples) else reading
     support, labels = _support(task, learner.targets, reading)
+    shape = tuple(support.x.shape[1:]) if isinstance(support.x, Tensor) else None
     learner.eval()
     support = move(support, device_of(learner))
     like = next((p for p in learner.parameters() if p.is_floating_point()), None)
@@ -121,7 +135,7 @@ def deploy(learner: Learner, task: Deployable, reading: Reading | None = None) -
         support = tree_map(lambda t: t.to(like.dtype) if t.is_floating_point() else t, support)
     check_targets(learner, Task(support, support))
     with torch.no_grad():
-        return Predictor(learner, learner.adapt(support), labels, reading)
+        return Predictor(learner, learner.adapt(support), labels, reading, shape)
 
 
 def _support(
@@ -139,20 +153,22 @@ def _support(
     if not isinstance(task, Mapping):
         raise TaskError(
             "a task to deploy is a Task, Examples, a dictionary with support_x and support_y or a "
-            f"pair (x, y), got a {type(task).__name__}"
+            f"pair (x, y), got {type(task).__name__}"
         )
-    given = dict(task)
-    if "support_x" in given:
-        given["support_x"] = _read(given["support_x"], reading)
-    if "support_y" in given and targets == "values":  # whole numbers are amounts here, not labels
+    missing = [key for key in ("support_x", "support_y") if key not in task]
+    if missing:
+        raise TaskError(
+            "a dictionary to deploy must hold support_x and support_y; "
+            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing"
+        )
+    given = dict(task) | {"support_x": _read(task["support_x"], reading)}
+    if targets == "values":  # whole numbers are amounts here, not labels
         amounts = _doubles("support_y", given["support_y"])
         amounts = amounts[:, None] if amounts.ndim == 1 else amounts
         if isinstance(reading, Columns):
             amounts = reading.standardised(amounts, len(reading.features))
         given["support_y"] = amounts.float()
-    for part in "xy":
-        if f"support_{part}" in given:
-            given[f"query_{part}"] = given[f"support_{part}"]
+    given |= {f"query_{part}": given[f"support_{part}"] for part in "xy"}
     return as_task(given).support, _labels(given["support_y"])
 
 

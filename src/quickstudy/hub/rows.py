@@ -39,11 +39,13 @@ class Support(NamedTuple):
         state: what the learner learned.
         labels: of the classes; None for real targets.
         counts: rows of each class, or of all.
+        named: the columns, where the model itself knows none by name.
     """
 
     state: State
     labels: list[str] | None
     counts: list[int]
+    named: Named | None
 
 
 class Reader:
@@ -95,9 +97,11 @@ class Reader:
                 "predict with --targets"
             )
         frame.known("target", targets)
-        x = self._inputs(frame, targets)
+        features = self._features(frame, targets)
+        x = self._inputs(frame, features)
+        named = None if self.columns else Named(tuple(targets), tuple(features))
         if self.learner.targets == "classes":
-            return self._classes(frame, targets, x)
+            return self._classes(frame, targets, x, named)
         self._one_group(frame)
         rows = torch.from_numpy(frame.numbers("target", targets))
         y = (
@@ -108,9 +112,11 @@ class Reader:
         support = Examples(x, y, torch.ones(len(y)).to(x))
         check_targets(self.learner, Task(support, support))
         with torch.no_grad():
-            return Support(self.learner.adapt(support), None, [len(y)])
+            return Support(self.learner.adapt(support), None, [len(y)], named)
 
-    def _classes(self, frame: Frame, targets: Sequence[str], x: Tensor) -> Support:
+    def _classes(
+        self, frame: Frame, targets: Sequence[str], x: Tensor, named: Named | None
+    ) -> Support:
         if len(targets) > 1:
             raise RunError(f"this model predicts one class column, got {', '.join(targets)}")
         frame.complete(targets)
@@ -123,7 +129,7 @@ class Reader:
         marks = torch.from_numpy(codes).to(x.device)
         with torch.no_grad():
             state = self.learner.adapt(examples(x, marks, len(labels)))
-        return Support(state, labels, np.bincount(codes).tolist())
+        return Support(state, labels, np.bincount(codes).tolist(), named)
 
     def _one_group(self, frame: Frame) -> None:
         """Refuse rows of several groups, where the file says of which they are."""
@@ -156,26 +162,26 @@ class Reader:
             DataError: the file is no table, lacks a column, or has values that are no numbers.
         """
         frame = read_frame(str(file))
-        x = self._inputs(frame, ())
+        x = self._inputs(frame, self._features(frame, ()))
         learner = self.learner
         ask = learner.predict if labels is None else learner.probabilities
         answers = in_parts(learner, ask, state, x)
         if labels is None and self.columns:
             answers = self.columns.in_units(answers)
-        names = self.columns.targets if self.columns else ()
+        names = self.columns.targets if self.columns else self.named.targets
         return [
             {"file": str(file), "row": number, **answered(row, labels, names)}
             for number, row in enumerate(answers)
         ]
 
-    def _inputs(self, frame: Frame, others: Sequence[str]) -> Tensor:
-        """The features of all rows, [n, *input], where the learner lies and in its precision."""
+    def _features(self, frame: Frame, others: Sequence[str]) -> list[str]:
+        """The columns that are inputs, in the model's order."""
         if self.columns:
-            names = list(self.columns.features)
-        elif self.named.features:
-            names = list(self.named.features)
-        else:
-            names = frame.numeric_but(others)
+            return list(self.columns.features)
+        return list(self.named.features or frame.numeric_but(others))
+
+    def _inputs(self, frame: Frame, names: Sequence[str]) -> Tensor:
+        """The features of all rows, [n, *input], where the learner lies and in its precision."""
         frame.known("feature", names)
         wanted = math.prod(self.shape)
         if self.shape and len(names) != wanted:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pydantic import JsonValue, ValidationError
 
 from quickstudy.artefacts.manifest import MANIFEST, Manifest
 from quickstudy.core import Learner
@@ -14,17 +15,13 @@ from quickstudy.data.leakage import listed, shared_images
 from quickstudy.data.pools import Pool
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.catalogue import load_model
+from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import choose_device, set_threads
 from quickstudy.hub.given import refuse_in_memory
+from quickstudy.hub.image_source import Images
 from quickstudy.hub.kept import KeptFolder, parse_kept
-from quickstudy.hub.sources import (
-    SOURCES,
-    Images,
-    Source,
-    Split,
-    Wanted,
-    open_source,
-)
+from quickstudy.hub.source import Source, Split, Wanted
+from quickstudy.hub.sources import SOURCES, open_source
 from quickstudy.hub.tables import Rows, reading_of
 
 
@@ -46,9 +43,22 @@ class Subject(NamedTuple):
     @property
     def trained_on(self) -> str | None:
         """The data of its run, as `--data` said it; None where it does not say."""
-        config = self.manifest.training.get("config")
-        data = config.get("data") if isinstance(config, dict) else None
+        data = self._config.get("data")
         return data if isinstance(data, str) else None
+
+    @property
+    def sizes(self) -> tuple[int, int, int] | None:
+        """Ways, shots and queries of its run's meta-validation; None where it does not say."""
+        if not self._config:
+            return None
+        with contextlib.suppress(ValidationError):  # written by another release
+            return TrainConfig.model_validate(self._config).validation_sizes
+        return None
+
+    @property
+    def _config(self) -> dict[str, JsonValue]:
+        config = self.manifest.training.get("config")
+        return config if isinstance(config, dict) else {}
 
 
 def open_subject(path: Path | str, device: str = "auto", threads: int | None = None) -> Subject:

@@ -16,9 +16,8 @@ from quickstudy.hub.evaluating import (
     inner_steps_of,
     score_of,
     taking_steps,
-    units_of,
 )
-from quickstudy.hub.sources import Source, Split
+from quickstudy.hub.source import Source, Split
 from quickstudy.hub.subjects import Subject, open_domain, open_subject
 
 
@@ -40,7 +39,7 @@ def sweep_run(
     path: Path | str,
     setting: Setting,
     *,
-    shots: Sequence[int],
+    shots: Sequence[int] = (),
     inner_steps: Sequence[int] = (),
     data: Sequence[str] = (),
     split: Split | None = None,
@@ -58,7 +57,7 @@ def sweep_run(
     Args:
         path: the run's folder.
         setting: all that stays the same.
-        shots: support examples a class, at least one number.
+        shots: support examples a class; those of the setting where none are given.
         inner_steps: that adapting takes; none given for the model's own.
         data: names or folders; what it was trained on where none is given.
         split: of every data; see `evaluate_run`.
@@ -75,8 +74,9 @@ def sweep_run(
     Raises:
         QuickstudyError: as for `evaluate_run`; inner steps for a learner that takes none.
     """
-    for one in {setting._replace(shots=n, inner_steps=None) for n in shots}:
-        one.check()
+    named: Sequence[int | None] = shots or [setting.shots]
+    for number in named:
+        setting._replace(shots=number, inner_steps=None).check()
     for steps in inner_steps:
         setting._replace(inner_steps=steps).check()
     subject = open_subject(path, device, threads)
@@ -84,15 +84,19 @@ def sweep_run(
         with taking_steps(subject.learner, steps):  # refused before anything runs
             pass
     domains, passed_over = _domains(subject, data, split)
-    settings = _settings(setting, shots, inner_steps, inner_steps_of(subject.learner))
+    for source, where in domains:
+        setting._replace(shots=named[0]).check_for(source, where)
+    whole = setting.filled(subject.sizes)
+    own_steps = inner_steps_of(subject.learner)
+    settings = _settings(whole, shots or [whole.sizes[1]], inner_steps, own_steps)
     drawn = [  # every source of tasks, so that what cannot be drawn is refused first
-        (source, where, one, source.tasks(where, one.ways, one.shots, one.queries))
+        (source, where, one, source.tasks(where, *one.sizes))
         for source, where in domains
         for one in settings
     ]
     rows: list[dict[str, Any]] = []
     scores: list[Evaluation] = []
-    controls: dict[tuple[str, int], tuple[str, Evaluation]] = {}
+    controls: dict[tuple[str, int | None], tuple[str, Evaluation]] = {}
     for number, (source, where, one, tasks) in enumerate(drawn):
         done = number * setting.tasks
 
@@ -106,8 +110,7 @@ def sweep_run(
             controls[key] = control_of(
                 subject.learner, tasks, one.tasks, one.seed, batching or Batching()
             )
-        row = as_row(subject.learner, one, score, controls[key])
-        row |= units_of(source, subject.learner, tasks, one, batching)
+        row = as_row(subject.learner, one, score, controls[key], source)
         rows.append({"run": str(path), "data": source.name, "split": where, **row})
         scores.append(score)
     if len(domains) > 1:

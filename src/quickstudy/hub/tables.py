@@ -1,5 +1,6 @@
 """A table as data: groups as regression tasks, or rows of classes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,8 @@ from typing import Any
 
 import torch
 from pydantic import JsonValue, ValidationError
-from torch import Tensor
 
-from quickstudy.core import Batching, Learner, Task, TaskSource
-from quickstudy.core.batching import device_of, map_tasks
-from quickstudy.core.evaluate import SAMPLED_TOGETHER
-from quickstudy.core.tasks import move
+from quickstudy.core import Evaluation
 from quickstudy.data.columns import Columns
 from quickstudy.data.episodes import Episodes
 from quickstudy.data.groups import Groups
@@ -21,8 +18,9 @@ from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.data.tables import Table, table
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import Span
+from quickstudy.hub.image_source import preprocessing_of
 from quickstudy.hub.kept import PARTS, KeptTable, split_as_known
-from quickstudy.hub.sources import LEAST_CLASSES, Source, Split, Wanted, preprocessing_of
+from quickstudy.hub.source import LEAST_CLASSES, Source, Split, Wanted
 
 CLASSES_EACH = 5
 """Classes that each part of a split gets where there are enough, as of folders."""
@@ -251,46 +249,22 @@ def columns_of(stored: Mapping[str, JsonValue], path: Path | str) -> Columns:
         ) from None
 
 
-def in_units(
-    source: Source,
-    learner: Learner,
-    tasks: TaskSource[Task],
-    *,
-    count: int,
-    seed: int = 0,
-    batching: Batching | None = None,
-) -> dict[str, Any]:
+def in_units(source: Source, score: Evaluation) -> dict[str, Any]:
     """What a squared error on a table means.
 
     Args:
         source: the data.
-        learner: the one that is judged.
-        tasks: that it is judged on.
-        count: how many of them.
-        seed: of the generator that draws them.
-        batching: how they run.
+        score: of a model on it.
 
     Returns:
         units, of the squared error; rmse, the root mean squared error of each target in the table's
         own units. Nothing for other data than tables of real targets.
     """
-    if not isinstance(source, Rows) or source.outputs is None:
+    if not isinstance(source, Rows) or source.outputs is None or score.errors is None:
         return {}
     columns = source.preprocessing
-
-    def errors(task: Task) -> Tensor:
-        query = task.query
-        wrong = query.mask[:, None] * (learner.answer(task) - query.y) ** 2
-        return wrong.sum(0) / query.mask.sum().clamp(min=1)
-
-    generator = torch.Generator().manual_seed(seed)
-    found = []
-    with torch.no_grad():
-        for start in range(0, count, SAMPLED_TOGETHER):
-            batch = tasks.sample(min(SAMPLED_TOGETHER, count - start), generator)
-            batch = move(batch, device_of(learner))
-            found += list(map_tasks(errors, batch, learner, batching or Batching()))
     deviations = torch.tensor(columns.deviations[len(columns.features) :])
-    rmse = torch.cat(found).mean(0).sqrt().cpu() * deviations
+    rmse = score.errors.mean(0).sqrt() * deviations
     named = zip(columns.targets, rmse.tolist(), strict=True)
-    return {"units": UNITS, "rmse": {name: float(f"{error:.6g}") for name, error in named}}
+    told = {name: float(f"{error:.6g}") if math.isfinite(error) else None for name, error in named}
+    return {"units": UNITS, "rmse": told}

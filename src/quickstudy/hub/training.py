@@ -45,7 +45,7 @@ from quickstudy.hub.runs import (
     open_run,
     write_json,
 )
-from quickstudy.hub.sources import Source
+from quickstudy.hub.source import Source
 
 
 class Started(NamedTuple):

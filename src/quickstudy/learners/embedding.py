@@ -128,6 +128,7 @@ def features_of(net: nn.Module, learner: str) -> int:
     features = getattr(net, "features", None)
     if not isinstance(features, int):
         raise TaskError(
-            f"{learner} needs a net that says its output width, an int `features`, got {features!r}"
+            f"{learner} needs a net that says its output width in an int attribute `features` "
+            f"(net.features = 64, say), got {features!r}"
         )
     return features

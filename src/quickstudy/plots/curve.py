@@ -97,7 +97,7 @@ def _draw_validation(axes: Axes, looks: Looks, trained: Looks, control: float | 
             at, seen, color=GREEN, marker="s", markersize=3, linewidth=1.2, linestyle=(0, (4, 2)),
             label="meta-train, same sizes",
         )  # fmt: skip
-        axes.legend(loc="lower right" if accuracy else "upper right", fontsize=8.5)
+        axes.legend(loc="upper right", bbox_to_anchor=(1, -0.02), ncols=2, fontsize=8.5)
     axes.set_ylabel("accuracy (%)" if accuracy else "mean squared error")
     axes.margins(y=0.12)
     if control is not None:

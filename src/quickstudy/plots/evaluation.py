@@ -143,7 +143,8 @@ def _draw_sweep(axes: Axes, name: str, lines: Sequence[_Line], domains: int) -> 
     gap = SHARE_FOR_TICKS * (values[-1] - values[0])
     ticks = [value for i, value in enumerate(values) if not i or value - values[i - 1] >= gap]
     axes.set_xticks(ticks)
-    axes.set_xlabel("shots (support examples a class)" if name == "shots" else "inner steps")
+    each = "support examples a class" if "accuracy" in every[0] else "support examples"
+    axes.set_xlabel(f"shots ({each})" if name == "shots" else "inner steps")
     axes.set_ylabel(_metric(every[0])[2])
     other = "inner_steps" if name == "shots" else "shots"
     axes.set_title("Shots" if name == "shots" else "Inner steps")
@@ -238,7 +239,8 @@ def _draw_reliability(figure: Figure, place: Any, table: Floats, row: Row) -> No
     with np.errstate(invalid="ignore", divide="ignore"):
         accuracy, confidence = right / counts, confidences / counts
         error = np.abs(right - confidences).sum() / total
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.1, linestyle=DASHED, zorder=3)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.1, linestyle=DASHED, zorder=3,
+              label="right as often as it says")  # fmt: skip
     axes.bar(edges[:-1], np.nan_to_num(accuracy), width, align="edge", color=BLUE, alpha=0.28,
              edgecolor=BLUE, linewidth=0.6)  # fmt: skip
     apart = np.isfinite(accuracy) & np.isfinite(confidence)
@@ -250,9 +252,6 @@ def _draw_reliability(figure: Figure, place: Any, table: Floats, row: Row) -> No
     axes.set_title("Calibration")
     known = math.isfinite(error)
     subtitle(axes, f"ECE {100 * error:.1f} %" if known else "confidences are no numbers")
-    axes.text(0.04, 0.9, "on the line: right as\noften as it says", fontsize=7.5, color=GREY,
-              transform=axes.transAxes, va="top", bbox={"fc": "white", "ec": "none", "pad": 1},
-              )  # fmt: skip
     share = counts / max(total, 1)
     below.bar(edges[:-1], 100 * share, width, align="edge", color=PALE, edgecolor=GREY,
               linewidth=0.6)  # fmt: skip
@@ -261,7 +260,12 @@ def _draw_reliability(figure: Figure, place: Any, table: Floats, row: Row) -> No
     figure.align_ylabels([axes, below])
     if total:
         for axis in (axes, below):
-            axis.axvline(confidences.sum() / total, color=INK, linewidth=0.9, linestyle=":")
+            axis.axvline(confidences.sum() / total, color=INK, linewidth=0.9, linestyle=":",
+                         label="mean confidence")  # fmt: skip
+    below.legend(
+        *axes.get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.5, -0.55),
+        ncols=2, fontsize=8, handlelength=1.6, columnspacing=1.2,
+    )  # fmt: skip
 
 
 def _number(value: Any) -> float:

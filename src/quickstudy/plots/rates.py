@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.transforms import blended_transform_factory
 
 from quickstudy.errors import DataError
 from quickstudy.plots.canvas import BLUE, GREY, INK, ORANGE, printable, sheet, subtitle
@@ -64,7 +63,9 @@ def rates_picture(
         axes.set_title(printable(title, 50))
         cut = f"{len(shown)} of {len(rates)} drawn" if len(shown) < len(rates) else ""
         lines = any(low < high for _, low, high in shown.values())
-        subtitle(axes, " · ".join(filter(None, ["line: spread of elements" * lines, cut])))
+        begun = f"dashed: start {start:g}" if start is not None else ""
+        notes = ["line: spread of elements" * lines, begun, cut]
+        subtitle(axes, " · ".join(filter(None, notes)))
 
 
 def _draw(axes: Axes, spreads: np.ndarray, start: float | None) -> None:
@@ -78,16 +79,10 @@ def _draw(axes: Axes, spreads: np.ndarray, start: float | None) -> None:
     if len(every) and every.min() > 0 and every.max() > WIDE * every.min():
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-    else:
+    elif len(every) and every.min() <= 0:
         axes.axvline(0, color=INK, linewidth=0.8)
     if start is not None:
         axes.axvline(start, color=GREY, linewidth=1.2, linestyle=(0, (4, 2)))
-        late = len(finite) > 0 and start > (finite.min() + finite.max()) / 2
-        axes.annotate(
-            f"start {start:g}", (start, 0), xycoords=blended_transform_factory(
-                axes.transData, axes.transAxes), xytext=(-4 if late else 4, 4),
-            textcoords="offset points", ha="right" if late else "left", fontsize=8, color=GREY,
-        )  # fmt: skip
     axes.hlines(places, lows, highs, color=BLUE, alpha=0.45, linewidth=3)
     up = means > 0
     axes.plot(means[up], places[up], "o", color=BLUE, markersize=6)

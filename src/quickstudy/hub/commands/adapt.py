@@ -16,7 +16,19 @@ Targets = Annotated[
 ]
 Features = Annotated[
     str | None,
-    typer.Option(metavar="A,B,...", help="Likewise its inputs; all other numeric columns if not."),
+    typer.Option(
+        metavar="A,B,...",
+        help="Its inputs, where the model was not trained on a table; all other numeric columns "
+        "if not given.",
+    ),
+]
+Asked = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="The table's inputs, where the model was not trained on one; those that `adapt` read "
+        "if not given.",
+    ),
 ]
 
 
@@ -77,7 +89,7 @@ def predict(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Images, or folders of them; or tables.")
     ],
-    features: Features = None,
+    features: Asked = None,
     model: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="The run that it belongs to, where that has moved."),

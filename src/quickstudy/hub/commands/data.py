@@ -7,7 +7,7 @@ import typer
 from quickstudy.hub.commands.options import Json
 
 if TYPE_CHECKING:
-    from quickstudy.hub.sources import Source
+    from quickstudy.hub.source import Source
 
 app = typer.Typer(no_args_is_help=True, help="What tasks are drawn from.")
 Name = Annotated[
@@ -35,7 +35,8 @@ Targets = Annotated[
 def _open(data: str, group: str | None, features: str | None, targets: str | None) -> "Source":
     """The data of that name, or the table with these columns."""
     from quickstudy.hub.config import make_names
-    from quickstudy.hub.sources import Wanted, open_source
+    from quickstudy.hub.source import Wanted
+    from quickstudy.hub.sources import open_source
 
     wanted = Wanted(
         group=group,
@@ -104,7 +105,7 @@ def show(
       quickstudy data show sales.csv --group store --targets sold
     """
     from quickstudy.hub import screen
-    from quickstudy.hub.sources import SPLITS
+    from quickstudy.hub.source import SPLITS
 
     facts = _open(data, group, features, targets).facts()
     if json:
@@ -197,7 +198,7 @@ def diversity(
     from quickstudy.hub import screen
     from quickstudy.hub.diversity import diversity_report, rows_of
     from quickstudy.hub.evaluating import Setting
-    from quickstudy.hub.sources import SPLITS
+    from quickstudy.hub.source import SPLITS
 
     if split is not None and split not in SPLITS:
         raise RunError(f"--split must be one of {', '.join(SPLITS)}, got {split!r}")

@@ -17,7 +17,8 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="A name or a folder of class folders; what it was trained on if not given. "
+            help="A name, a table or a folder of class folders; what it was trained on if not "
+            "given. "
             "Several (given again, or A,B) are set beside the run's own meta-test."
         ),
     ] = None,
@@ -25,13 +26,20 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="train|validation|test|all",
-            help="Which classes; test if not given, all of a folder that it was not trained on.",
+            help="Which classes or groups; test if not given, all of a folder or table that it was "
+            "not trained on.",
         ),
     ] = None,
-    ways: Annotated[int, typer.Option(help="Classes in a task.")] = 5,
+    ways: Annotated[
+        int | None,
+        typer.Option(help="Classes in a task; as in the run's meta-validation if not given."),
+    ] = None,
     shots: Annotated[
-        str, typer.Option(metavar="N[,N...]", help="Support examples of a class.")
-    ] = "1",
+        str | None,
+        typer.Option(
+            metavar="N[,N...]", help="Support examples of a class, or of a table's group; likewise."
+        ),
+    ] = None,
     inner_steps: Annotated[
         str | None,
         typer.Option(
@@ -40,20 +48,25 @@ def evaluate(
             "the first number of shots.",
         ),
     ] = None,
-    queries: Annotated[int, typer.Option(help="Query examples of a class.")] = 5,
+    queries: Annotated[
+        int | None, typer.Option(help="Query examples of a class or group; likewise.")
+    ] = None,
     tasks: Annotated[int, typer.Option(help="How many tasks.")] = 1000,
     seed: Annotated[int, typer.Option(help="Which tasks.")] = 0,
     batching: Annotated[
         str, typer.Option(metavar="auto|loop|vmap", help="How a batch of tasks runs.")
     ] = "auto",
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the figures and the calibration.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.png", help="Draw the figures and the calibration; a picture is replaced."
+        ),
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Judge a run on tasks of classes that it never saw, beside a control that learned nothing.
+    """Judge a run on classes, or groups of a table, that it never saw, beside a control.
 
     Examples:
       quickstudy evaluate runs/a
@@ -66,22 +79,19 @@ def evaluate(
     from quickstudy.errors import RunError
     from quickstudy.hub import screen
     from quickstudy.hub.evaluating import Setting
-    from quickstudy.hub.runs import check_writable
-    from quickstudy.hub.sources import SPLITS
+    from quickstudy.hub.source import SPLITS
     from quickstudy.hub.sweeps import sweep_run
 
     if split is not None and split not in SPLITS:
         raise RunError(f"--split must be one of {', '.join(SPLITS)}, got {split!r}")
     if plot is not None:
-        if plot.is_dir():
-            raise RunError(f"--plot must name a file, got the folder {plot}")
-        check_writable(plot)
+        _check_picture(plot)
     with screen.counting(screen.err(), "tasks") as tick:
         swept = sweep_run(
             run,
             Setting(ways=ways, queries=queries, tasks=tasks, seed=seed),
-            shots=_numbers("--shots", shots),
-            inner_steps=_numbers("--inner-steps", inner_steps) if inner_steps else (),
+            shots=_numbers("--shots", shots) if shots is not None else (),
+            inner_steps=(_numbers("--inner-steps", inner_steps) if inner_steps is not None else ()),
             data=_names(data or ()),
             split=split,
             device=device,
@@ -92,6 +102,7 @@ def evaluate(
     if plot is not None:
         from quickstudy.plots.evaluation import evaluation_picture
 
+        plot.parent.mkdir(parents=True, exist_ok=True)
         evaluation_picture(swept.rows, plot, calibration=swept.calibration, title=str(run))
     if swept.passed_over:
         screen.err().print(f"no gap to the run's own data: {swept.passed_over}", markup=False)
@@ -103,6 +114,22 @@ def evaluate(
         _show_rows(screen.out(), swept.rows)
     if plot is not None and not json:
         screen.out().print(f"drawn: {plot}", markup=False)
+
+
+def _check_picture(plot: Path) -> None:
+    """Refuse a place for the picture before hours of work are done for it.
+
+    Raises:
+        RunError: it is no PNG's name, or cannot be written.
+    """
+    from quickstudy.errors import RunError
+    from quickstudy.hub.runs import check_writable
+
+    if plot.is_dir():
+        raise RunError(f"--plot must name a file, got the folder {plot}")
+    if plot.suffix.lower() != ".png":
+        raise RunError(f"--plot must name a .png file, got {plot}")
+    check_writable(plot)
 
 
 def _numbers(flag: str, given: str) -> list[int]:

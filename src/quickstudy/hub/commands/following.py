@@ -74,8 +74,8 @@ def _announce(began: Started, out: Path) -> None:
     )
     if world > config.tasks_per_step:
         console.print(
-            f"note: {world} processes share {config.tasks_per_step} tasks a step, so some have "
-            "nothing to do; give more --tasks-per-step"
+            f"note: a step has fewer tasks ({config.tasks_per_step}) than there are processes "
+            f"({world}), so some have nothing to do; give more --tasks-per-step"
         )
 
 

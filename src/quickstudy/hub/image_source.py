@@ -1,0 +1,196 @@
+"""Images as data: built-in collections, and folders of class folders."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import JsonValue, ValidationError
+
+from quickstudy.data.episodes import Episodes, Transform, scale
+from quickstudy.data.image_warps import ImageWarp
+from quickstudy.data.images import (
+    folder_classes,
+    folder_preprocessing,
+    folder_splits,
+    image_folder,
+)
+from quickstudy.data.pools import Pool, join
+from quickstudy.data.preprocessing import Preprocessing
+from quickstudy.errors import DataError, RunError
+from quickstudy.hub.config import Span
+from quickstudy.hub.kept import PARTS, Kept, KeptFolder, split_as_known
+from quickstudy.hub.source import LEAST_CLASSES, Source, Split, Wanted
+
+SIDE = 28
+"""Of the built-in characters' images, in pixels."""
+
+INK = Preprocessing(size=SIDE, channels=1, polarity="ink")
+"""How a user's pictures become the input of a model of the built-in characters."""
+
+IMAGE_WARPS = ("none", "affine")
+"""What `--warp` may name for images: as they are, or each bent a little."""
+
+
+class Images(Source):
+    """Images, by split.
+
+    Args:
+        name: as `--data` says it.
+        pools: split to its classes.
+        preprocessing: how a user's image files become like them.
+        curated: classes with too few images for a task are left out; else they are an error.
+        device: where the images, and so the tasks, lie.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pools: Mapping[str, Pool],
+        preprocessing: Preprocessing,
+        *,
+        curated: bool,
+        device: torch.device,
+    ) -> None:
+        self.name = name
+        self.pools = {split: pool.to(device) for split, pool in pools.items()}
+        self.preprocessing: Preprocessing = preprocessing
+        self.curated = curated
+        self.device = device
+        self.input_shape = tuple(next(iter(pools.values())).images.shape[1:])
+
+    def pool(self, split: Split) -> Pool:
+        """The classes of a split.
+
+        Raises:
+            DataError: this data has no such split.
+        """
+        if split in self.pools:
+            return self.pools[split]
+        if self.curated or "all" not in self.pools:
+            raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.pools)}")
+        raise DataError(
+            f"{self.name} has {self.pools['all'].classes} classes; splitting them into meta-train, "
+            f"meta-validation and meta-test takes at least {LEAST_CLASSES}"
+        )
+
+    def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> Episodes:
+        """Tasks of a split, its images as they are."""
+        return self._episodes(split, ways, shots, queries)
+
+    def training_tasks(
+        self, ways: Span, shots: Span, queries: int, *, rotations: bool, warp: str | None
+    ) -> Episodes:
+        """Meta-train tasks; `rotations` makes four classes of each, a warp bends every image."""
+        if warp not in (None, *IMAGE_WARPS):
+            raise RunError(
+                f"--warp of {self.name} must be {' or '.join(IMAGE_WARPS)}, got {warp!r}"
+            )
+        ink = self.preprocessing.polarity == "ink"
+        bent = ImageWarp(padding="zeros" if ink else "border")
+        how = bent if warp == "affine" else scale
+        return self._episodes("train", ways, shots, queries, rotations=rotations, transform=how)
+
+    def without(self, group: str) -> "Images":
+        """The same images but for the classes of one group, an alphabet say."""
+        kept = {
+            split: pool.select([other != group for other in pool.groups])
+            for split, pool in self.pools.items()
+        }
+        how, device = self.preprocessing, self.device
+        return Images(self.name, kept, how, curated=self.curated, device=device)
+
+    def validation_tasks(self, ways: int, shots: int, queries: int) -> Episodes:
+        """Meta-validation tasks, of as many classes and images as there are."""
+        return self.tasks("validation", *self._small(ways, shots, queries))
+
+    def contrast_tasks(self, ways: int, shots: int, queries: int) -> Episodes:
+        """Meta-train tasks of the same sizes, their images as they are."""
+        return self.tasks("train", *self._small(ways, shots, queries))
+
+    def _small(self, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
+        """The sizes of tasks that meta-validation has classes and images for."""
+        pools = [self.pool(part) for part in PARTS[:2]]
+        ways = max(2, min(ways, *(pool.classes for pool in pools)))
+        if not self.curated:
+            fewest = min(int(pool.counts.min()) for pool in pools)
+            queries = max(1, min(queries, fewest - shots))
+        return ways, shots, queries
+
+    def kept(self) -> Kept | None:
+        """The split of a folder, which is drawn when it is opened."""
+        if self.curated or not set(PARTS) <= set(self.pools):
+            return None
+        names = {part: self.pools[part].names for part in PARTS}
+        folder = str(Path(self.name).absolute())
+        return KeptFolder(folder=folder, preprocessing=self.preprocessing, **names)
+
+    def _episodes(
+        self,
+        split: Split,
+        ways: Span,
+        shots: Span,
+        queries: int,
+        *,
+        rotations: bool = False,
+        transform: Transform = scale,
+    ) -> Episodes:
+        pool = self.pool(split)
+        most = shots if isinstance(shots, int) else shots[1]
+        enough = pool.counts >= most + queries
+        if self.curated and bool(enough.any()):
+            pool = pool.select(enough)
+        try:
+            return Episodes(pool, ways, shots, queries, rotations=rotations, transform=transform)
+        except DataError as error:
+            raise DataError(f"{self._where(split)}: {error}") from None
+
+    def _where(self, split: Split) -> str:
+        classes = self.pools[split].classes
+        return self.name if split == "all" else f"{self.name}, meta-{split} ({classes} classes)"
+
+    def facts(self) -> dict[str, Any]:
+        """Classes, images and groups of each split."""
+        told: dict[str, Any] = {
+            "data": self.name,
+            "input_shape": list(self.input_shape),
+            "preprocessing": self.preprocessing.model_dump(),
+        }
+        for split, pool in self.pools.items():
+            groups = sorted(set(pool.groups) - {""})
+            told[split] = {
+                "classes": pool.classes,
+                "images": len(pool.images),
+                "images_a_class": [int(pool.counts.min()), int(pool.counts.max())],
+                "groups": groups,
+            }
+        return told
+
+
+def open_folder(name: str, wanted: Wanted) -> Source:
+    """A folder of class folders, or of train, validation and test folders of these."""
+    told = wanted.preprocessing if isinstance(wanted.preprocessing, Preprocessing) else None
+    how = told or folder_preprocessing(name, size=wanted.size, channels=wanted.channels)
+    counts = folder_classes(name)
+    known = wanted.kept.known(name) if isinstance(wanted.kept, KeptFolder) else {}
+    if known:
+        pool = image_folder(name, how) if len(counts) == 1 else join(folder_splits(name, how))
+        pools = split_as_known(pool, known)
+    elif len(counts) == 1 and counts[0] < LEAST_CLASSES:
+        pools = {"all": image_folder(name, how)}
+    else:
+        splits = folder_splits(name, how)
+        pools = {"all": join(splits), **splits._asdict()}
+    return Images(name, pools, how, curated=False, device=wanted.device)
+
+
+def preprocessing_of(stored: Mapping[str, JsonValue], path: Path | str) -> Preprocessing:
+    """The preprocessing that a stored model was trained with.
+
+    Raises:
+        RunError: it was trained on something else than images.
+    """
+    try:
+        return Preprocessing.model_validate(dict(stored))
+    except ValidationError:
+        raise RunError(f"the model in {path} was not trained on images, so it reads none") from None
