@@ -74,6 +74,12 @@ LEARNERS = {
     "anil-learned-rates": Row(lambda net: ANIL(net, LearnedRates(0.4), steps=2, first_order=True)),
     "anil-values": Row(lambda net: ANIL(net, SGD(0.4), steps=3, outputs=WAY, targets="values")),
     "r2d2": Row(lambda net: R2D2(net)),
+    "maml-squared": Row(lambda net: MAML(net, SGD(1.0), steps=2, objective="squared_error")),
+    "reptile-squared": Row(
+        lambda net: Reptile(net, SGD(1.0), steps=4, batches=3, objective="squared_error")
+    ),
+    "anil-squared": Row(lambda net: ANIL(net, SGD(1.0), steps=3, objective="squared_error")),
+    "r2d2-squared": Row(lambda net: R2D2(net, objective="squared_error")),
     "r2d2-values": Row(lambda net: R2D2(net, targets="values")),
     "matching-net": Row(lambda net: MatchingNet(net)),
     "matching-net-learned": Row(lambda net: MatchingNet(net, 5.0, learn_temperature=True)),

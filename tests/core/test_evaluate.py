@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from quickstudy.core import Batching, Judged, Learner, evaluate, summarise
+from quickstudy.core import Batching, Examples, Judged, Learner, Task, evaluate, summarise
 from quickstudy.core.evaluate import accuracy
 from quickstudy.data import Blobs, Sinusoids
 from quickstudy.errors import TaskError
-from quickstudy.learners import MAML, NearestMean
+from quickstudy.learners import MAML, R2D2, NearestMean, SupportMean
 from quickstudy.nets import MLP
 
 
@@ -85,3 +85,32 @@ def test_a_frozen_part_stays_in_its_mode():
     evaluate(learner, Blobs(), tasks=1)
     assert learner.training
     assert not learner.net.training
+
+
+def test_tasks_may_differ_in_the_number_of_targets():
+    class Alternating:
+        turns = 0
+
+        def sample(self, count, generator):
+            self.turns += 1
+            y = torch.rand(count, 5, 1 + self.turns % 2, generator=generator)
+            half = Examples(torch.rand(count, 5, 3, generator=generator), y, torch.ones(count, 5))
+            return Task(half, half)
+
+    found = evaluate(R2D2(MLP(3, [8], 8), targets="values"), Alternating(), tasks=45)
+    assert found.tasks == 45
+    assert math.isfinite(found.mean)
+    assert found.errors is None
+
+
+def test_the_error_of_each_target():
+    class Two:
+        def sample(self, count, generator):
+            y = torch.tensor([[0.0, 0.0], [2.0, 4.0]]).repeat(count, 1, 1)
+            half = Examples(torch.zeros(count, 2, 1), y, torch.ones(count, 2))
+            padded = half._replace(mask=torch.tensor([[1.0, 0.0]]).repeat(count, 1))
+            return Task(half, padded)
+
+    found = evaluate(SupportMean(), Two(), tasks=3)
+    assert found.errors.tolist() == [[1.0, 4.0]] * 3
+    assert found.mean == 2.5

@@ -216,7 +216,7 @@ def test_a_run_is_replaced_only_by_one_that_can_begin(photos, tmp_path, call):
     train = ["train", "--data", photos, *SMALL, "--steps", "2", "--out", out]
     said = call(*train)
     assert said.code == 0
-    assert ", the best of 2 looks at 2 2-way 1-shot tasks, 4 queries a class" in said.out
+    assert ", the best of 2 looks at 2 2-way 1-shot tasks, 2 queries a class" in said.out
     before = tree(out)
     refused(call(*train), "--overwrite")
     refused(call(*train, "--overwrite", "--ways", "99"), "99-way")

@@ -66,6 +66,22 @@ def test_sizes_are_those_of_the_runs_meta_validation_unless_said(photos, tmp_pat
     assert [judged[name] for name in ("ways", "shots", "queries")] == [2, 1, 1]
 
 
+def test_what_a_run_prints_to_type_next_can_be_typed(tmp_path, call):
+    """Small data makes meta-validation's tasks smaller, and so those of meta-test."""
+    draw_folder(tmp_path / "few", classes=6, each=4)
+    run = tmp_path / "run"
+    said = call("train", "--data", tmp_path / "few", *SMALL, "--ways", "2", "--out", run)
+    assert said.code == 0, said.err
+    _, _, command = said.out.rpartition("next: quickstudy ")
+    judged = call(*command.split(), "--tasks", "3", "--json").json
+    assert [judged[name] for name in ("ways", "shots", "queries")] == [2, 1, 2]
+    platform = qs.Platform("conv4", tmp_path / "few", ways=5, queries=5)
+    judged = platform.evaluate(count=3)
+    assert [judged[name] for name in ("ways", "shots", "queries")] == [2, 1, 3]
+    with pytest.raises(DataError, match="3-way tasks need 3 classes, got 2"):
+        platform.evaluate(ways=3, count=3)
+
+
 def test_people_see_the_control_too(trained, call):
     said = call("evaluate", trained, "--ways", "2", "--tasks", "3", "--queries", "2")
     assert "2-way 1-shot on" in said.out
@@ -276,7 +292,7 @@ def test_what_a_model_cannot_be_judged_on(trained, tmp_path):
         ("blobs", Setting(), RunError, r"takes inputs \[1, 20, 20\], those of blobs are \[2\]"),
         ("glyphs", Setting(), RunError, r"those of glyphs are \[1, 28, 28\]"),
         (None, Setting(ways=50), DataError, r"meta-test \(\d+ classes\): 50-way tasks need 50"),
-        (None, Setting(ways=2, shots=9), DataError, "has 5 images, 9 shot . 5 queries need 14"),
+        (None, Setting(ways=2, shots=9), DataError, "has 5 images, 9 shot . 1 queries need 10"),
         (None, Setting(ways=1), RunError, "--ways must be at least 2, got 1"),
         (None, Setting(tasks=0), RunError, "--tasks must be at least 1, got 0"),
         (None, Setting(shots=-1), RunError, "--shots must be at least 1, got -1"),

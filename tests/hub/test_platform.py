@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -317,6 +318,8 @@ def test_rules_are_options_too(tmp_path):
 
 def test_a_platform_is_a_model_for_the_estimators():
     platform = trained()
+    again = pickle.loads(pickle.dumps(platform))  # noqa: S301
+    assert again.evaluate(count=3) == platform.evaluate(count=3)
     x, y = [[0.0, 0.0], [0.1, 0.0], [3.0, 3.0], [3.1, 3.0]], ["low", "low", "high", "high"]
     classifier = qs.FewShotClassifier(platform).fit(x, y)
     new = [[0.1, 0.1], [2.5, 3.0], [1.0, 1.0]]

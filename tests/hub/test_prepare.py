@@ -21,8 +21,10 @@ def published():
     images = np.repeat(labels, 784) * 25
     heads = (bytes([0, 0, 8, 3, 0, 0, 39, 16, 0, 0, 0, 28, 0, 0, 0, 28]), bytes([0, 0, 8, 1, 0, 0]))
     return {
-        FASHION_REMOTES[0].name: gzip.compress(heads[0] + images.tobytes()),
-        FASHION_REMOTES[1].name: gzip.compress(heads[1] + bytes([39, 16]) + labels.tobytes()),
+        FASHION_REMOTES[0].name: gzip.compress(heads[0] + images.tobytes(), mtime=0),
+        FASHION_REMOTES[1].name: gzip.compress(
+            heads[1] + bytes([39, 16]) + labels.tobytes(), mtime=0
+        ),
     }
 
 
@@ -77,6 +79,7 @@ def test_from_a_folder(cache, call, tmp_path):
     for name, content in published().items():
         (copies / name).write_bytes(content)
     said = call("data", "prepare", "Fashion", "--from", copies, "--json")
+    assert said.code == 0, said.err
     assert said.json["path"] == str(cache / FASHION_FILE)
     assert len(list(copies.iterdir())) == 2
 

@@ -122,7 +122,7 @@ def test_regression_is_swept_by_its_error(sine, call, tmp_path):
 def test_ways_are_not_for_real_targets(sine, call):
     said = call("evaluate", sine, "--tasks", "2", "--ways", "3")
     assert (said.code, said.out) == (2, "")
-    assert "tasks of sinusoids take no --ways: their targets are numbers" in said.err
+    assert "sinusoids take no --ways: the targets are numbers" in said.err
 
 
 def test_domains_stand_beside_the_own_meta_test(maml, photos, call, tmp_path):

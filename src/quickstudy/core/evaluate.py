@@ -79,10 +79,15 @@ def gather(parts: Iterable[Judged]) -> Judged:
         >>> gather([Judged(torch.zeros(2)), Judged(torch.ones(1))]).values
         tensor([0., 0., 1.])
     """
-    found = [
-        [one.cpu() for one in column if one is not None] for column in zip(*parts, strict=True)
-    ]
-    return Judged(*(torch.cat(column) if column else None for column in found))  # type: ignore[arg-type]
+    figures, tables, errors = ([*column] for column in zip(*parts, strict=True))
+    return Judged(torch.cat([part.cpu() for part in figures]), _joined(tables), _joined(errors))
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    """All tasks' rows; None where there are none, or tasks differ in the number of targets."""
+    known = [part.cpu() for part in parts if part is not None]
+    alike = len({part.shape[1:] for part in known}) == 1
+    return torch.cat(known) if alike else None
 
 
 def summarise(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from quickstudy.artefacts.state import StateHeader, load_state, read_state_header, save_state
 from quickstudy.core import Learner, examples, move
+from quickstudy.core.tasks import leaves
 from quickstudy.data.frames import is_table
 from quickstudy.data.images import image_folder, read_images
 from quickstudy.errors import ArtefactError, DataError, RunError
@@ -83,6 +84,11 @@ def adapt_run(
         state = adapt(learner, pool.images, pool.labels, pool.classes)
         labels, counts, found = list(pool.names), pool.counts.tolist(), None
     seconds = time.perf_counter() - start
+    if not all(bool(t.isfinite().all()) for t in leaves(state)):
+        raise DataError(
+            f"{support} leads the model to numbers that are not finite: its inputs or targets are "
+            "far from those that it was trained on"
+        )
     save_state(
         target,
         move(state, "cpu"),

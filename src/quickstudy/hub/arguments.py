@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pydantic import ValidationError
+import numpy as np
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from quickstudy.artefacts.arguments import describe
-from quickstudy.core import UpdateRule
 from quickstudy.errors import QuickstudyError, RunError, TaskError
 from quickstudy.hub.catalogue import RULES
 from quickstudy.hub.config import TrainConfig, explain
@@ -20,20 +20,25 @@ from quickstudy.hub.source import Source, refuse_sizes
 ARGUMENTS = {"learner-option": "options", "backbone": "net", "data": "tasks"}
 """What flags are called in Python, where that is not their own name with underscores."""
 
+_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
+
 
 def without_flags(message: str, **called: str) -> str:
-    """A message with the names of arguments where it speaks of flags.
+    """A message with the names of arguments where it speaks of flags, but for `commands`.
 
     Examples:
-        >>> without_flags("--tasks-per-step must be at least 1, got 0")
-        'tasks_per_step must be at least 1, got 0'
+        >>> without_flags("--tasks-per-step must be at least 1; see `train --help`")
+        'tasks_per_step must be at least 1; see `train --help`'
         >>> without_flags("--tasks must be at least 1, got 0", tasks="count")
         'count must be at least 1, got 0'
     """
     names = ARGUMENTS | called
-    return re.sub(
-        r"(?<![\w./-])--([a-z][a-z-]*)", lambda m: names.get(m[1], m[1].replace("-", "_")), message
-    )
+
+    def said(found: re.Match[str]) -> str:
+        flag = found["flag"]
+        return found[0] if flag is None else names.get(flag, flag.replace("-", "_"))
+
+    return re.sub(r"`[^`]*`|(?<![\w./-])--(?P<flag>[a-z][a-z-]*)", said, message)
 
 
 @contextmanager
@@ -49,10 +54,8 @@ def arguments_named(**called: str) -> Iterator[None]:
     try:
         yield
     except QuickstudyError as error:
-        message = without_flags(str(error), **called)
-        if message == str(error):
-            raise
-        raise type(error)(message) from error.__cause__
+        error.args = (without_flags(str(error), **called), *error.args[1:])
+        raise
 
 
 def told_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,25 +64,40 @@ def told_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         TaskError: one is no plain value, or the rule is not one of the catalogue's.
     """
-    plain = {name: value for name, value in options.items() if name != "rule"}
-    for name, value in plain.items():
-        if not isinstance(value, str | int | float | list | tuple | dict | None):
-            raise TaskError(
-                f"options must be plain values, got {name}={type(value).__name__}; hand in a "
-                f"learner instead: learner=MAML(net, {name}=...), say"
-            )
+    if not isinstance(options, Mapping):
+        raise TaskError(f"options must be a dictionary, got {type(options).__name__}")
+    plain = {name: _plain(name, value) for name, value in options.items() if name != "rule"}
     rule = options.get("rule")
     if rule is None or isinstance(rule, str):
         return {"learner_options": plain, "rule": rule}
     if type(rule) not in RULES.values():
-        kind = "of your own" if isinstance(rule, UpdateRule) else f"got a {type(rule).__name__}"
         raise TaskError(
-            f"options take the rule {', '.join(RULES)}, not one {kind}; hand in a learner instead: "
-            "learner=MAML(net, rule=...), say"
+            f"options take a rule by name or as an object ({', '.join(RULES)}), got "
+            f"{_called(rule)}; hand in a learner instead: learner=MAML(net, rule=...), say"
         )
     described: Any = describe(rule, RULES)
     chosen = {"rule": described["name"], "rule_options": described["arguments"]}
     return {"learner_options": plain, **chosen}
+
+
+def _plain(name: str, value: Any) -> JsonValue:
+    """An option as JSON.
+
+    Raises:
+        TaskError: it is none.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        return _JSON.validate_python(value)
+    except ValidationError:
+        raise TaskError(
+            f"options must be plain values, got {name}={_called(value)}; hand in a learner "
+            f"instead: learner=MAML(net, {name}=...), say"
+        ) from None
+
+
+def _called(value: object) -> str:
+    return value.__name__ if isinstance(value, type) else type(value).__name__
 
 
 def told_sizes(
@@ -88,7 +106,7 @@ def told_sizes(
     shots: int | tuple[int, int] | None,
     queries: int | None,
 ) -> dict[str, Any]:
-    """Of the tasks to train on and to look at.
+    """Of the tasks to train on.
 
     Raises:
         RunError: tasks that come as they are, and sizes for them.
@@ -96,10 +114,6 @@ def told_sizes(
     given = {"ways": ways, "shots": shots, "queries": queries}
     told = {name: value for name, value in given.items() if value is not None}
     refuse_sizes(source, "train", told)
-    if ways is not None:
-        told["validation_ways"] = ways[0] if isinstance(ways, tuple | list) else ways
-    if queries is not None:
-        told["validation_queries"] = queries
     return told
 
 

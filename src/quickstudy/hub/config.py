@@ -122,9 +122,9 @@ class TrainConfig(BaseModel):
 
     evaluate_every: Positive | None = None
     patience: Positive | None = None
-    validation_ways: Annotated[int, Field(ge=2)] = 5
+    validation_ways: Annotated[int, Field(ge=2)] | None = None
     validation_shots: Positive | None = None
-    validation_queries: Positive = 5
+    validation_queries: Positive | None = None
     validation_tasks: Positive = 200
     checkpoint_every: Positive | None = None
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
@@ -142,9 +142,13 @@ class TrainConfig(BaseModel):
 
     @property
     def validation_sizes(self) -> tuple[int, int, int]:
-        """Ways, shots and queries of meta-validation; the fewest shots of training by default."""
-        fewest = self.shots if isinstance(self.shots, int) else self.shots[0]
-        return self.validation_ways, self.validation_shots or fewest, self.validation_queries
+        """Ways, shots and queries of meta-validation; by default the fewest of training."""
+        ways, shots = (s if isinstance(s, int) else s[0] for s in (self.ways, self.shots))
+        return (
+            self.validation_ways or ways,
+            self.validation_shots or shots,
+            self.validation_queries or self.queries,
+        )
 
     @property
     def contrast_tasks(self) -> int:
@@ -162,6 +166,8 @@ _PRINTED: dict[str, Any] = {
     "ways": 30,
     "shots": 1,
     "queries": 4,
+    "validation_ways": 5,
+    "validation_queries": 5,
     "rate": 4e-3,
     "schedule": "one-cycle",
 }
@@ -253,4 +259,5 @@ _WANTED = {
     "finite_number": "must be a finite number",
     "extra_forbidden": "is no option",
     "string_too_short": "must not be empty",
+    "string_type": "must be a name",
 }

@@ -73,7 +73,8 @@ def diversity_report(
             if split is not None or part in ("train", "all"):
                 raise
             remarks.append(f"meta-{part} is left out: {error}")
-    sizes = {name: getattr(setting, name) for name in ("ways", "shots", "queries", "tasks", "seed")}
+    sizes = dict(zip(("ways", "shots", "queries"), setting.sizes, strict=True))
+    sizes |= {"tasks": setting.tasks, "seed": setting.seed}
     remarks += _remarks(reports, setting.sizes[0])
     return {"data": source.name, **sizes, "splits": reports, "remarks": remarks}
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from quickstudy.core import (
 )
 from quickstudy.core.evaluate import metric_of
 from quickstudy.errors import RunError
+from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.source import Source, Split, refuse_sizes
 from quickstudy.hub.tables import in_units
 from quickstudy.learners import NearestMean, SupportMean
@@ -48,20 +49,25 @@ class Setting(NamedTuple):
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Ways, shots and queries; 5, 1 and 5 where nobody says others."""
-        return self.ways or 5, self.shots or 1, self.queries or 5
+        """Ways, shots and queries; where it names none, those of a run that names none."""
+        ways, shots, queries = TrainConfig().validation_sizes
+        return self.ways or ways, self.shots or shots, self.queries or queries
 
-    def filled(self, sizes: tuple[int, int, int] | None) -> "Setting":
-        """The same with these sizes where it names none.
+    def filled(
+        self, sizes: tuple[int, int, int] | None, domains: Sequence[tuple[Source, Split]] = ()
+    ) -> "Setting":
+        """The same with these sizes where it names none, or what all the data has classes for.
 
         Examples:
             >>> Setting(ways=20).filled((5, 2, 10)).sizes
             (20, 2, 10)
         """
         ways, shots, queries = sizes or self.sizes
-        return self._replace(
-            ways=self.ways or ways, shots=self.shots or shots, queries=self.queries or queries
-        )
+        ways, shots, queries = self.ways or ways, self.shots or shots, self.queries or queries
+        for source, split in domains:
+            fitting = source.fitting(split, ways, shots, queries)
+            ways, queries = self.ways or fitting[0], self.queries or fitting[2]
+        return self._replace(ways=ways, shots=shots, queries=queries)
 
     def check_for(self, source: Source, split: Split) -> None:
         """Refuse sizes of tasks that come as they are.

@@ -1,5 +1,6 @@
 """Tasks that are handed in from Python, as a source like those that `--data` names."""
 
+import contextlib
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from quickstudy.data.columns import Columns
 from quickstudy.data.datasets import from_dataset
 from quickstudy.data.dictionaries import TaskList
 from quickstudy.data.episodes import Episodes
+from quickstudy.data.frames import is_table
 from quickstudy.data.groups import Groups
 from quickstudy.data.leakage import check_leakage
 from quickstudy.data.pools import Pool, Splits, split_classes
@@ -75,6 +77,25 @@ class InMemory(Source):
         """Those of classes; none where tasks come as they are."""
         return super().sizes(split) if isinstance(self.parts.get(split), Pool) else ()
 
+    def fitting(self, split: Split, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
+        """As many classes and examples as there are."""
+        part = self.parts.get(split)
+        if not isinstance(part, Pool):
+            return ways, shots, queries
+        fewest = int(part.counts.min())
+        return max(2, min(ways, part.classes)), shots, max(1, min(queries, fewest - shots))
+
+    def validation_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
+        """Meta-validation tasks, of as many classes and examples as there are."""
+        return self.tasks("validation", *self._both(ways, shots, queries))
+
+    def contrast_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
+        """Meta-train tasks of the same sizes."""
+        return self.tasks("train", *self._both(ways, shots, queries))
+
+    def _both(self, *sizes: int) -> tuple[int, int, int]:
+        return self.fitting("train", *self.fitting("validation", *sizes))
+
     def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> TaskSource[Task]:
         """Tasks of a split; of a task source as they come, whatever sizes are asked for."""
         if split not in self.parts:
@@ -126,7 +147,8 @@ class NotGiven(Source):
 def _first(source: TaskSource[Task]) -> Task:
     generator = torch.Generator().manual_seed(0)
     try:
-        inspect.signature(source.sample).bind(1, generator)
+        with contextlib.suppress(ValueError):  # what is not written in Python may have none
+            inspect.signature(source.sample).bind(1, generator)
     except TypeError as error:
         raise TaskError(
             f"a task source must have sample(count, generator); that of a {type(source).__name__} "
@@ -181,6 +203,11 @@ def open_given(
     """
     if isinstance(tasks, str | Path):
         path = Path(tasks)
+        if is_table(str(tasks)) and not isinstance((wanted or Wanted()).preprocessing, Columns):
+            raise DataError(
+                f"{tasks} is a table, which has to be told its columns: hand in "
+                f"qs.table({str(tasks)!r}, targets=..., group=...)"
+            )
         name = str(path.absolute()) if path.exists() and str(path) not in SOURCES else str(tasks)
         tasks = open_source(name, wanted or Wanted())
     if isinstance(tasks, Table):

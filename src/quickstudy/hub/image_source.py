@@ -1,6 +1,6 @@
 """Images as data: built-in collections, and folders of class folders."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +102,21 @@ class Images(Source):
 
     def validation_tasks(self, ways: int, shots: int, queries: int) -> Episodes:
         """Meta-validation tasks, of as many classes and images as there are."""
-        return self.tasks("validation", *self._small(ways, shots, queries))
+        return self.tasks("validation", *self._small(PARTS[:2], ways, shots, queries))
 
     def contrast_tasks(self, ways: int, shots: int, queries: int) -> Episodes:
         """Meta-train tasks of the same sizes, their images as they are."""
-        return self.tasks("train", *self._small(ways, shots, queries))
+        return self.tasks("train", *self._small(PARTS[:2], ways, shots, queries))
 
-    def _small(self, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
-        """The sizes of tasks that meta-validation has classes and images for."""
-        pools = [self.pool(part) for part in PARTS[:2]]
+    def fitting(self, split: Split, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
+        """As many classes and images as there are."""
+        return self._small([split], ways, shots, queries)
+
+    def _small(
+        self, splits: Sequence[Split], ways: int, shots: int, queries: int
+    ) -> tuple[int, int, int]:
+        """The sizes of tasks that each of these splits has classes and images for."""
+        pools = [self.pool(part) for part in splits]
         ways = max(2, min(ways, *(pool.classes for pool in pools)))
         if not self.curated:
             fewest = min(int(pool.counts.min()) for pool in pools)

@@ -93,6 +93,11 @@ class Platform:
         seed: int = 0,
     ) -> None:
         self._set(open_given(tasks, validation, test))
+        if isinstance(learner, type):
+            raise TaskError(
+                f"a learner is a name or an object, got the class {learner.__name__}: "
+                f"{learner.__name__}(net)"
+            )
         own = isinstance(learner, Learner)
         self.config = checked(
             {
@@ -116,6 +121,10 @@ class Platform:
                 module = net if isinstance(net, nn.Module) else None
                 self.learner = build_learner(self.config, shape, outputs, module)
         self.learner.to(choose_device(device))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the loop that ran last, which cannot be pickled; see `save` for a folder."""
+        return self.__dict__ | {"_job": None}
 
     def _set(self, source: Source, records: Sequence[dict[str, Any]] = ()) -> None:
         self.source = source
@@ -245,7 +254,8 @@ class Platform:
             tasks: on what; meta-test tasks of the platform's own data where None.
             count: how many tasks.
             split: which of the platform's own.
-            ways: classes of a task, where tasks are drawn from classes; as in training where None.
+            ways: classes of a task, where tasks are drawn from classes; as in meta-validation where
+                None, or as many as there are.
             shots: support examples of a class, likewise.
             queries: query examples of a class, likewise.
             seed: which tasks.
@@ -264,7 +274,7 @@ class Platform:
             wanted = Wanted(preprocessing=source.preprocessing, kept=source.kept())
             source = judged_on(tasks, split, wanted)
         setting.check_for(source, split)
-        setting = setting.filled(self.config.validation_sizes)
+        setting = setting.filled(self.config.validation_sizes, [(source, split)])
         drawn: TaskSource[Task] = source.tasks(split, *setting.sizes)
         result = judge(self.learner, drawn, setting, data=source)
         return result | drawn_sizes(drawn, self.learner.targets == "classes")
@@ -325,6 +335,8 @@ class Platform:
         Raises:
             QuickstudyError: there is no model, or its tasks are not there.
         """
+        if tasks is None and (validation is not None or test is not None):
+            raise TaskError("validation and test tasks go with tasks; got them alone")
         run = open_run(path)
         where = choose_device(device)
         learner, model = load_model(path, net=net, device=where)

@@ -207,7 +207,7 @@ def answered(
     """
     if labels is None:
         names = targets or [f"target {i + 1}" for i in range(len(row))]
-        told = {name: float(f"{float(v):.7g}") for name, v in zip(names, row, strict=True)}
-        return {"predictions": told}
+        rounded = (float(f"{v:.7g}") if math.isfinite(v) else None for v in row.tolist())
+        return {"predictions": dict(zip(names, rounded, strict=True))}
     shares = {str(label): round(float(p), 6) for label, p in zip(labels, row, strict=True)}
     return {"label": labels[int(row.argmax())], "probabilities": shares}

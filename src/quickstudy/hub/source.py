@@ -39,6 +39,10 @@ class Source(ABC):
         """What may be asked of a split's tasks: ways, shots and queries, or some of them."""
         return ("ways", "shots", "queries") if self.outputs is None else ("shots", "queries")
 
+    def fitting(self, split: Split, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
+        """These sizes of tasks, with fewer ways and queries where a split has no more."""
+        return ways, shots, queries
+
     @abstractmethod
     def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> TaskSource[Task]:
         """Tasks of a split.
@@ -88,8 +92,8 @@ def refuse_sizes(source: Source, split: Split, named: Collection[str]) -> None:
     takes = source.sizes(split)
     for name in named:
         if name not in takes:
-            why = "their targets are numbers" if takes else "they come as they are"
-            raise RunError(f"tasks of {source.name} take no --{name}: {why}")
+            why = "the targets are numbers" if takes else "they come as they are"
+            raise RunError(f"{source.name} take no --{name}: {why}")
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,9 @@ class Subject(NamedTuple):
         """Ways, shots and queries of its run's meta-validation; None where it does not say."""
         if not self._config:
             return None
+        known = {k: v for k, v in self._config.items() if k in TrainConfig.model_fields}
         with contextlib.suppress(ValidationError):  # written by another release
-            return TrainConfig.model_validate(self._config).validation_sizes
+            return TrainConfig.model_validate(known).validation_sizes
         return None
 
     @property

@@ -86,7 +86,8 @@ def sweep_run(
     domains, passed_over = _domains(subject, data, split)
     for source, where in domains:
         setting._replace(shots=named[0]).check_for(source, where)
-    whole = setting.filled(subject.sizes)
+    most = setting._replace(shots=max(shots) if shots else setting.shots)
+    whole = most.filled(subject.sizes, domains)
     own_steps = inner_steps_of(subject.learner)
     settings = _settings(whole, shots or [whole.sizes[1]], inner_steps, own_steps)
     drawn = [  # every source of tasks, so that what cannot be drawn is refused first

@@ -1,7 +1,7 @@
 """A table as data: groups as regression tasks, or rows of classes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import JsonValue, ValidationError
 from quickstudy.core import Evaluation
 from quickstudy.data.columns import Columns
 from quickstudy.data.episodes import Episodes
+from quickstudy.data.frames import is_table
 from quickstudy.data.groups import Groups
 from quickstudy.data.pools import Pool
 from quickstudy.data.preprocessing import Preprocessing
@@ -78,7 +79,7 @@ class Rows(Source):
         if split in self.parts:
             return self.parts[split]
         if "all" not in self.parts:
-            raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.parts)}")
+            raise DataError(f"no split {split!r} of {self.name}; there is {', '.join(self.parts)}")
         held, least = self.parts["all"].pool.classes, self._least
         raise DataError(
             f"{self.name} has {held} {self.what}; splitting them into meta-train, "
@@ -104,22 +105,28 @@ class Rows(Source):
         except DataError as error:
             small = part.pool.counts < (shots if isinstance(shots, int) else shots[1]) + queries
             some = bool(small.any()) and not bool(small.all())
-            told = some and split in ("train", "validation") and not self.leave_out_small
+            told = some and split in PARTS[:2] and not self.leave_out_small and is_table(self.name)
             hint = f"; --leave-out-small does without such {self.what}" if told else ""
             where = "" if split == "all" else f", meta-{split} ({len(small)} {self.what})"
             raise DataError(f"{self.name}{where}: {error}{hint}") from None
 
     def validation_tasks(self, ways: int, shots: int, queries: int) -> Groups | Episodes:
         """Meta-validation tasks, of as many classes and rows as there are."""
-        return self.tasks("validation", *self._small(ways, shots, queries))
+        return self.tasks("validation", *self._small(PARTS[:2], ways, shots, queries))
 
     def contrast_tasks(self, ways: int, shots: int, queries: int) -> Groups | Episodes:
         """Meta-train tasks of the same sizes."""
-        return self.tasks("train", *self._small(ways, shots, queries))
+        return self.tasks("train", *self._small(PARTS[:2], ways, shots, queries))
 
-    def _small(self, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
-        """The sizes of tasks that meta-train and meta-validation have classes and rows for."""
-        held = [self.part(split).pool.counts for split in PARTS[:2]]
+    def fitting(self, split: Split, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
+        """As many classes and rows as there are."""
+        return self._small([split], ways, shots, queries)
+
+    def _small(
+        self, splits: Sequence[Split], ways: int, shots: int, queries: int
+    ) -> tuple[int, int, int]:
+        """The sizes of tasks that each of these splits has classes and rows for."""
+        held = [self.part(split).pool.counts for split in splits]
         if self.leave_out_small:  # there are as many classes as are large enough
             held = [
                 counts[counts > shots] if bool((counts > shots).any()) else counts

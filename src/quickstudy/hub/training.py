@@ -45,7 +45,7 @@ from quickstudy.hub.runs import (
     open_run,
     write_json,
 )
-from quickstudy.hub.source import Source
+from quickstudy.hub.source import Source, refuse_sizes
 
 
 class Started(NamedTuple):
@@ -120,6 +120,9 @@ def train(
         if first():
             check_output(Path(out), overwrite)
         job = make_job(config, stop=stop)
+        if config.recipe is None:
+            named = config.model_fields_set & {"ways", "shots", "queries"}
+            refuse_sizes(job.source, "train", sorted(named))
     yield from train_job(job, out, overwrite=overwrite)
 
 

@@ -70,7 +70,7 @@ class ANIL(EmbeddingLearner):
         self.first_order = first_order
         self.outputs = outputs
         self.targets = targets
-        self.head = Head(features_of(net, "ANIL"), outputs, targets)
+        self.head = Head(features_of(net, "ANIL"), outputs, targets, objective)
         self.rule.attach(self.head.rows())
 
     def summarise(self, z: Float[Tensor, "n d"], support: Examples) -> State:

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
 
 
@@ -12,14 +13,15 @@ class Head(nn.Module):
     """Where the last, affine layer starts: learned rows of its own, or the same row for all ways.
 
     The same row for all is way-free (Ye & Chao 2022, How to train your MAML, section 5): one model
-    serves any number of ways, and the order of the classes does not matter. A softmax does not see
-    what all its logits share, so that row stays zero instead of being learned (Kao et al. 2022,
-    MAML is a noisy contrastive learner in classification, section 2).
+    serves any number of ways, and the order of the classes does not matter. Cross-entropy does not
+    see what all logits share, so with it that row stays zero instead of being learned (Kao et al.
+    2022, MAML is a noisy contrastive learner in classification, section 2).
 
     Args:
         features: d, the width of what comes in.
         outputs: how many rows: classes in a fixed order, or real targets. None for one shared row.
         targets: "classes" or "values".
+        objective: what the learner minimises.
 
     Raises:
         TaskError: an argument is out of range, or real targets without `outputs`.
@@ -34,6 +36,7 @@ class Head(nn.Module):
         features: int,
         outputs: int | None = None,
         targets: Literal["classes", "values"] = "classes",
+        objective: str | Objective | None = None,
     ) -> None:
         if targets not in ("classes", "values"):
             raise TaskError(f"targets must be classes or values, got {targets!r}")
@@ -46,11 +49,11 @@ class Head(nn.Module):
         self.targets = targets
         self.weight: Tensor
         self.bias: Tensor
-        if outputs is None:
+        if outputs is None and not sees_shift(objective):
             self.register_buffer("weight", torch.zeros(1, features), persistent=False)
             self.register_buffer("bias", torch.zeros(1), persistent=False)
         else:
-            layer = nn.Linear(features, outputs)
+            layer = nn.Linear(features, outputs or 1)
             self.weight, self.bias = layer.weight, layer.bias
 
     def rows(self) -> dict[str, Tensor]:
@@ -73,6 +76,18 @@ class Head(nn.Module):
             )
             raise TaskError(f"this head has {self.outputs} outputs, got a task with {way}{hint}")
         return self.rows()
+
+
+def sees_shift(objective: str | Objective | None) -> bool:
+    """Whether an objective of classes changes where all logits of a query do, by the same number.
+
+    What adds such a number has no gradient where it does not, and would be moved by rounding.
+
+    Examples:
+        >>> sees_shift(None), sees_shift("cross_entropy"), sees_shift("squared_error")
+        (False, False, True)
+    """
+    return objective not in (None, "cross_entropy")
 
 
 def usual_rate(targets: Literal["classes", "values"]) -> float:

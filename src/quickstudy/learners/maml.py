@@ -26,9 +26,10 @@ class MAML(Learner):
 
     Paper: Finn et al. 2017, Model-agnostic meta-learning, algorithms 1 and 2; `first_order` is
     their section 5.2. Differs: the head is way-free unless `outputs` asks for the paper's: every
-    class starts from the same row (Ye & Chao 2022, How to train your MAML, section 5), so one
-    model serves any number of ways and the order of the classes does not matter; as all rows are
-    equal at first, the first inner step moves the head alone. Batch norms use
+    class starts from the same row (Ye & Chao 2022, How to train your MAML, section 5), zeros
+    with cross-entropy, so one model serves any number of ways and the order of the classes does
+    not matter; as all rows are equal at first, the first inner step moves the head alone. Batch
+    norms use
     the support's statistics, which travel in the state, so prediction is inductive; the paper's
     own results let queries share theirs, here `transductive`.
 
@@ -61,7 +62,7 @@ class MAML(Learner):
     tasks = ("classes", "values")
     family = "gradient"
     paper = "Finn et al. 2017, Model-agnostic meta-learning"
-    meta_learned = "where all parameters start"
+    meta_learned = "where the net starts; with `outputs`, also the head"
     adapt_cost = "`steps` forward and backward passes of the support"
     steps_argument = "steps"
 
@@ -95,7 +96,7 @@ class MAML(Learner):
         self.objective = objective
         self.transductive = transductive
         self._norms = has_batch_statistics(net)
-        self.head = Head(features, outputs, targets)
+        self.head = Head(features, outputs, targets, objective)
         self.rule.attach(self._named(self.head.rows()))
 
     def adapt(self, support: Examples) -> State:

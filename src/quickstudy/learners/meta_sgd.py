@@ -39,7 +39,7 @@ class MetaSGD(MAML):
     """
 
     paper = "Li et al. 2017, Meta-SGD: learning to learn quickly for few-shot learning"
-    meta_learned = "where all parameters start, and a rate for each of their numbers"
+    meta_learned = "where the net starts and a rate for each number; with `outputs`, also the head"
 
     def __init__(
         self,

@@ -12,15 +12,16 @@ from quickstudy.core.functional import forbid_absent, ridge
 from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
 from quickstudy.learners.embedding import EmbeddingLearner
+from quickstudy.learners.head import sees_shift
 
 
 class R2D2(EmbeddingLearner):
     """The last layer is the ridge regression of the support's targets on its embeddings.
 
     Paper: Bertinetto et al. 2019, Meta-learning with differentiable closed-form solvers, section
-    3.2. Differs: masked and unlabelled rows are ignored; logits are scaled but not shifted, which a
-    softmax does not see; real targets get an intercept, which is not penalised; at evaluation batch
-    norms use population statistics, so prediction is inductive.
+    3.2. Differs: masked and unlabelled rows are ignored; logits are shifted only where the
+    objective sees that, which cross-entropy does not; real targets get an intercept, which is not
+    penalised; at evaluation batch norms use population statistics, so prediction is inductive.
 
     Args:
         net: inputs [n, *input] to embeddings [n, d].
@@ -68,6 +69,7 @@ class R2D2(EmbeddingLearner):
         self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty)))
         if targets == "classes":
             self.slope = nn.Parameter(torch.tensor(float(scale)))
+            self.shift = nn.Parameter(torch.zeros(())) if sees_shift(objective) else None
 
     def summarise(self, z: Float[Tensor, "n d"], support: Examples) -> State:
         """The regression.
@@ -90,9 +92,10 @@ class R2D2(EmbeddingLearner):
         return {"weights": weights, "intercept": mean - centre @ weights}
 
     def compare(self, state: State, z: Float[Tensor, "m d"]) -> Tensor:
-        """Logits [m, way], scaled, or means [m, k]."""
+        """Logits [m, way], scaled and shifted, or means [m, k]."""
         means: Tensor = z @ state["weights"]
         if self.targets == "classes":
-            return forbid_absent(self.slope * means, state["counts"])
+            logits = self.slope * means + (0.0 if self.shift is None else self.shift)
+            return forbid_absent(logits, state["counts"])
         intercept: Tensor = state["intercept"]
         return means + intercept

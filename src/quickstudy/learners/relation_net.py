@@ -12,6 +12,7 @@ from quickstudy.core.functional import ABSENT, class_sums, forbid_absent
 from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
 from quickstudy.learners.embedding import EmbeddingLearner, features_of
+from quickstudy.learners.head import sees_shift
 
 
 class RelationNet(EmbeddingLearner):
@@ -70,8 +71,7 @@ class RelationNet(EmbeddingLearner):
             )
         self.width = width
         self.hidden = hidden
-        # A softmax does not see what all its logits share; the sigmoids of the paper do.
-        bias = objective == "squared_error"
+        bias = sees_shift(objective)
         vectors = maps[1] * maps[2] == 1
         self.relation = (
             _OfVectors(features, width, hidden, bias)

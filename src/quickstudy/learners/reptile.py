@@ -52,7 +52,7 @@ class Reptile(MAML):
     """
 
     paper = "Nichol et al. 2018, On first-order meta-learning algorithms"
-    meta_learned = "where all parameters start"
+    meta_learned = "where the net starts; with `outputs`, also the head"
 
     def __init__(
         self,
@@ -98,8 +98,17 @@ class Reptile(MAML):
         # Linear in the start, with the gradient that is wanted.
         pull = value.new_zeros(())
         for name, p in start.items():
-            pull = pull + ((constant[name] - adapted[name]) * p).sum()
+            gradient = self._share(name, counts) * (constant[name] - adapted[name])
+            pull = pull + (gradient * p).sum()
         return value + (pull - pull.detach())
+
+    def _share(self, name: str, counts: Float[Tensor, " way"]) -> Tensor | float:
+        """The weight of a parameter's rows: a row that all ways share takes the mean over them."""
+        if self.outputs is not None or not name.startswith("head."):
+            return 1.0
+        real = (counts > 0).to(counts.dtype)
+        share = real / real.sum().clamp(min=1)
+        return share[:, None] if name == "head.weight" else share
 
     def _minibatches(self, both: Examples) -> Iterator[Examples]:
         """The rows of each step, gathered: all steps together look at each example about once."""

@@ -131,5 +131,6 @@ def predict(
 
 def _said(answer: dict[str, Any]) -> str:
     if "predictions" in answer:
-        return ", ".join(f"{name} {value:.6g}" for name, value in answer["predictions"].items())
+        told = answer["predictions"].items()
+        return ", ".join(f"{n} {'-' if value is None else f'{value:.6g}'}" for n, value in told)
     return f"{answer['label']} ({100 * max(answer['probabilities'].values()):.0f} %)"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="What tasks are drawn from.")
 Name = Annotated[
-    str, typer.Argument(metavar="DATA", help="A name that `data list` shows, or a folder.")
+    str, typer.Argument(metavar="DATA", help="A name that `data list` shows, a folder, or a table.")
 ]
 
 Mirror = Annotated[

@@ -209,14 +209,16 @@ def train(
         int | None, _option(text="Tasks of a meta-validation. Default: 200.", panel=LOOKS)
     ] = None,
     validation_ways: Annotated[
-        int | None, _option(text="Classes in such a task. Default: 5.", panel=LOOKS)
+        int | None,
+        _option(text="Classes in such a task. Default: the fewest of --ways.", panel=LOOKS),
     ] = None,
     validation_shots: Annotated[
         int | None,
-        _option(text="Support examples of a class in it. Default: as --shots.", panel=LOOKS),
+        _option(text="Support examples of a class. Default: the fewest of --shots.", panel=LOOKS),
     ] = None,
     validation_queries: Annotated[
-        int | None, _option(text="Query examples of a class in it. Default: 5.", panel=LOOKS)
+        int | None,
+        _option(text="Query examples of a class. Default: as --queries.", panel=LOOKS),
     ] = None,
     checkpoint_every: Annotated[
         int | None,
