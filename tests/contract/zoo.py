@@ -76,7 +76,7 @@ LEARNERS = {
     "r2d2": Row(lambda net: R2D2(net)),
     "maml-squared": Row(lambda net: MAML(net, SGD(1.0), steps=2, objective="squared_error")),
     "reptile-squared": Row(
-        lambda net: Reptile(net, SGD(1.0), steps=4, batches=3, objective="squared_error")
+        lambda net: Reptile(net, SGD(0.2), steps=4, batches=3, objective="squared_error")
     ),
     "anil-squared": Row(lambda net: ANIL(net, SGD(1.0), steps=3, objective="squared_error")),
     "r2d2-squared": Row(lambda net: R2D2(net, objective="squared_error")),

@@ -135,9 +135,15 @@ class Learner(nn.Module, ABC):
         return self.measure(self.answer(task._replace(query=query)), query.y, query.mask)
 
     def measure(self, prediction: Tensor, y: Tensor, mask: Tensor) -> Float[Tensor, ""]:
-        """The objective, called."""
-        plain = "cross_entropy" if self.targets == "classes" else "squared_error"
-        return objective_named(self.objective or plain)(prediction, y, mask)
+        """The objective, called; squared errors of classes are those of the ways that are there."""
+        classes = self.targets == "classes"
+        name = self.objective or ("cross_entropy" if classes else "squared_error")
+        if not (classes and name == "squared_error"):
+            return objective_named(name)(prediction, y, mask)
+        # Not `> ABSENT / 2`: predictions that are no numbers have to show in the loss.
+        there = ~(prediction <= ABSENT / 2)
+        share = there.to(y.dtype).mean(-1).amax().clamp(min=1 / y.shape[1])
+        return squared_error(torch.where(there, prediction, y), y, mask * y.sum(-1)) / share
 
     def calibrate(self, batch: Task) -> None:
         """Recompute population statistics (of batch norms, say) from a batch of tasks.

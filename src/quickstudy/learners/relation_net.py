@@ -91,13 +91,10 @@ class RelationNet(EmbeddingLearner):
 
     def measure(self, prediction: Tensor, y: Tensor, mask: Tensor) -> Float[Tensor, ""]:
         """The objective, called; squared errors are those of the scores' sigmoids (eq. 2)."""
-        if self.objective != "squared_error":
-            return super().measure(prediction, y, mask)
-        # Not `> ABSENT / 2`: scores that are no numbers have to show in the loss.
-        there = ~(prediction <= ABSENT / 2)
-        scores = torch.where(there, prediction.sigmoid(), y)
-        share = there.to(y.dtype).mean(-1).amax().clamp(min=1 / y.shape[1])
-        return super().measure(scores, y, mask * y.sum(-1)) / share
+        if self.objective == "squared_error":
+            there = ~(prediction <= ABSENT / 2)
+            prediction = torch.where(there, prediction.sigmoid(), prediction)
+        return super().measure(prediction, y, mask)
 
 
 class _OfVectors(nn.Module):
