@@ -16,6 +16,15 @@ class Still(UpdateRule):
         return params, state
 
 
+class Frame:
+    """What pandas has of these."""
+
+    columns = ("x", "y")
+
+    def sample(self, n, frac):
+        raise AssertionError("never called")
+
+
 class Hasty:
     def sample(self, count):
         raise AssertionError("never called")
@@ -75,6 +84,9 @@ class Hasty:
          "options must be a dictionary, got list"),
         (lambda: Platform(MLP(2), qs.Blobs(), qs.ProtoNet), TaskError,
          r"got the class ProtoNet: ProtoNet\(net\)"),
+        (lambda: Platform(MLP(2), qs.Blobs()).evaluate(split="banana"), RunError,
+         "split must be one of train, validation, test, all, got 'banana'"),
+        (lambda: Platform(MLP(2), Frame()), TaskError, "has to be told its columns: hand in qs.ta"),
         (lambda: Platform(MLP(2), "sales.csv"), DataError, r"hand in qs.table\('sales.csv', targ"),
         (lambda: Platform("conv4", "glyphs", ways=1), RunError,
          "^ways must be at least 2, got 1$"),

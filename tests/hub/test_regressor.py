@@ -172,10 +172,12 @@ def test_clones_and_pickles(stored):
     copy = clone(regressor)
     assert copy.get_params() == {"model": stored, "preprocessing": None, "device": "cpu"}
     assert not hasattr(copy, "state_")
-    y = np.stack([Y, Y], 1)
-    regressor.fit(X, y)
+    held = table(1, seed=5)
+    x = np.stack([held["a"], held["b"]], 1)
+    regressor.fit(x, np.stack([held["y"], held["z"]], 1))
     again = pickle.loads(pickle.dumps(regressor))  # noqa: S301
-    np.testing.assert_array_equal(again.predict(X), regressor.predict(X))
+    np.testing.assert_array_equal(again.predict(x), regressor.predict(x))
+    assert np.isfinite(again.predict(x)).all()
 
 
 def test_fit_changes_nothing_of_the_learner_but_its_mode():

@@ -128,3 +128,21 @@ def test_a_run_on_a_formula_adapts_to_a_table(tmp_path, call):
     assert made.code == 0, made.err
     answers = call("predict", state, points, "--json").json
     assert [set(answer["predictions"]) for answer in answers] == [{"y"}] * 2
+
+
+def test_what_leads_nowhere_is_refused(tmp_path, call):
+    qs.save(tmp_path / "m", qs.MAML(qs.MLP(1, [4], 4), outputs=1, targets="values", steps=50),
+            input_shape=(1,))  # fmt: skip
+    far, state = tmp_path / "far.csv", tmp_path / "s"
+    far.write_text("x,y\n1e6,1e6\n-2e6,3e7\n")
+    make = ("adapt", tmp_path / "m", "--support", far, "--out", state, "--targets", "y")
+    said = call(*make)
+    assert (said.code, "to numbers that are not finite" in said.err) == (2, True)
+    assert not state.exists()
+    with pytest.raises(qs.DataError, match="to numbers that are not finite"):
+        qs.FewShotRegressor(tmp_path / "m").fit([[1e6], [-2e6]], [1e6, 3e7])
+    said = call(*make, "--features", "y")
+    assert (said.code, "an input or a target, got 'y' as both" in said.err) == (2, True)
+    (tmp_path / "latin.csv").write_bytes("x,gr\u00f6\u00dfe\n1,2\n".encode("latin-1"))
+    said = call("adapt", tmp_path / "m", "--support", tmp_path / "latin.csv", *make[4:])
+    assert (said.code, "must be UTF-8" in said.err) == (2, True)

@@ -204,8 +204,13 @@ def read_frame(source: Any) -> Frame:
             raise
         said = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{where} cannot be read as a table: {said}") from None
-    frame = Frame(_plain(arrow), where)
-    twice = sorted({name for name in frame.names if frame.names.count(name) > 1})
+    try:
+        frame = Frame(_plain(arrow), where)
+        twice = sorted({name for name in frame.names if frame.names.count(name) > 1})
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where} must be UTF-8, got names of columns in another: {error}"
+        ) from None
     if twice:
         raise DataError(f"the columns of {where} must have different names, got two {twice[0]!r}")
     if not arrow.num_rows:

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from quickstudy.core import Examples, Learner
+from quickstudy.core.tasks import leaves
 from quickstudy.data.columns import Columns
 from quickstudy.data.pictures import from_pictures
 from quickstudy.data.preprocessing import Preprocessing
@@ -68,7 +69,13 @@ class FewShot(ABC, BaseEstimator):  # type: ignore[misc]  # they ship no types
         if any(module.training for module in self.learner_.modules()):
             self.learner_.eval()
         with torch.no_grad():
-            self.state_ = self.learner_.adapt(support)
+            state = self.learner_.adapt(support)
+        if not all(bool(part.isfinite().all()) for part in leaves(state)):
+            raise DataError(
+                "X and y lead the model to numbers that are not finite: they are far from those "
+                "that it was trained on"
+            )
+        self.state_ = state
 
     def _ask(self, function: Callable[[Any, Tensor], Tensor], X: Any) -> Tensor:
         """A function of the learner's for inputs, on the CPU."""

@@ -298,6 +298,11 @@ def judged_on(tasks: Given, split: Split, wanted: Wanted | None = None) -> Sourc
 
 def _part(given: Given) -> Any:
     """A pool, or a task source."""
+    if callable(getattr(given, "sample", None)) and hasattr(given, "columns"):
+        raise TaskError(
+            f"a {type(given).__name__} has to be told its columns: hand in "
+            "qs.table(frame, targets=..., group=...)"
+        )
     if isinstance(given, Pool) or callable(getattr(given, "sample", None)):
         return given
     if isinstance(given, dict):

@@ -12,7 +12,7 @@ from torch import nn
 
 from quickstudy.artefacts.model import load_model as load_stored
 from quickstudy.core import Learner, Task, TaskSource
-from quickstudy.errors import TaskError
+from quickstudy.errors import RunError, TaskError
 from quickstudy.hub import screen
 from quickstudy.hub.arguments import arguments_named, checked, told_options, told_sizes
 from quickstudy.hub.catalogue import CATALOGUE, build_learner, load_model
@@ -26,7 +26,7 @@ from quickstudy.hub.kept import parse_kept
 from quickstudy.hub.predictor import Deployable, Predictor, deploy
 from quickstudy.hub.processes import first, join
 from quickstudy.hub.runs import METRICS, Metrics, create_run, open_run
-from quickstudy.hub.source import Source, Split, Wanted
+from quickstudy.hub.source import SPLITS, Source, Split, Wanted
 from quickstudy.hub.subjects import open_for
 from quickstudy.hub.tables import Rows, reading_of
 from quickstudy.hub.training import Event, Stepped, finish, resume_job, train_job
@@ -269,6 +269,8 @@ class Platform:
         """
         setting = Setting(ways, shots, queries, tasks=count, seed=seed)
         setting.check()
+        if split not in SPLITS:
+            raise RunError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         source = self.source
         if tasks is not None:
             wanted = Wanted(preprocessing=source.preprocessing, kept=source.kept())

@@ -98,6 +98,8 @@ class Reader:
             )
         frame.known("target", targets)
         features = self._features(frame, targets)
+        if both := sorted({*features} & {*targets}):
+            raise RunError(f"a column is an input or a target, got {both[0]!r} as both")
         x = self._inputs(frame, features)
         named = None if self.columns else Named(tuple(targets), tuple(features))
         if self.learner.targets == "classes":

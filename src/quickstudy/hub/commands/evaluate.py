@@ -200,6 +200,7 @@ def _show_rows(console: "Console", rows: Sequence[dict[str, Any]]) -> None:
     classes = "accuracy" in first
     several = [key for key in ("data", "shots", "inner_steps") if len({r[key] for r in rows}) > 1]
     same = f"{first['ways']}-way" if classes and "shots" in several else _size(first)
+    same = "tasks" if not classes and "shots" in several else same
     console.print(f"{first['run']}: {_heading(first, same)}", markup=False)
     table = Table()
     for key in several:
