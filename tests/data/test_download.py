@@ -329,10 +329,12 @@ def test_whatever_went_wrong_before_the_right_bytes_come_in_the_end(tmp_path, an
 
 
 FETCH = """
+import signal
 import sys
 from pathlib import Path
 from quickstudy.data.download import Patience, fetch
 from quickstudy.errors import DataError
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
 print("ready", flush=True)
 try:
     fetch(sys.argv[1], Path(sys.argv[2]), sha256=sys.argv[3], size=int(sys.argv[4]),
