@@ -296,3 +296,12 @@ def test_a_process_of_its_own(tmp_path):
     said = subprocess.run([*PROGRAM, "resume", str(tmp_path / "x")], capture_output=True, text=True)
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr == f"error: there is no run {tmp_path}/x: no such folder\n"
+
+
+def test_a_model_that_is_not_finite_is_not_stored(tmp_path, call):
+    said = call("train", "--data", "blobs", "--rate", "1e9", "--tasks-per-step", "2",
+                "--nonfinite", "skip", "--steps", "30", "--validation-tasks", "5", "--threads", "1",
+                "--out", tmp_path / "run")  # fmt: skip
+    assert said.code == 2
+    assert "no meta-validation gave finite numbers" in said.err.splitlines()[-1]
+    assert not (tmp_path / "run" / "manifest.json").exists()

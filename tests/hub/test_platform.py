@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import quickstudy as qs
+from hub.folders import draw_folder
 from quickstudy.core import Examples, Task, one_hot
-from quickstudy.errors import ArtefactError, RunError, TaskError
+from quickstudy.errors import ArtefactError, DataError, RunError, TaskError
 from quickstudy.hub.catalogue import LEARNERS
 from quickstudy.hub.platform import Platform
 from quickstudy.hub.runs import open_run
@@ -143,7 +144,7 @@ def test_a_run_of_tasks_in_memory_cannot_go_on_from_the_shell(tmp_path, call):
     assert "handed in from Python" in said.err
 
 
-def test_tasks_come_in_many_forms(photos):
+def test_tasks_come_in_many_forms(photos, tmp_path):
     x = np.random.default_rng(0).random((80, 4), dtype=np.float32)
     pool = qs.from_arrays(x, [f"class {i // 8}" for i in range(80)])
     task = {"support_x": x[:6], "support_y": [0, 1, 2] * 2, "query_x": x[6:9], "query_y": [0, 1, 2]}
@@ -161,6 +162,9 @@ def test_tasks_come_in_many_forms(photos):
     assert folder.evaluate(count=3)["control"]["name"] == "NearestMean"
     elsewhere = folder.evaluate(photos, split="train", count=3)
     assert elsewhere["tasks"] == 3
+    draw_folder(tmp_path / "new", classes=7, each=4)
+    with pytest.raises(DataError, match="8-way tasks need 8 classes, got 7"):  # all of them
+        folder.evaluate(tmp_path / "new", ways=8, count=3)
 
 
 def test_dictionaries_of_tensors_are_inputs_too():

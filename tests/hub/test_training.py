@@ -174,8 +174,10 @@ def test_a_loss_that_is_not_finite(photos, tmp_path):
     with pytest.raises(RunError, match=r"step \d+: the loss is .*wanted finite numbers"):
         end(train(quick(photos, **wild), tmp_path / "stop"))
     assert not (tmp_path / "stop" / "manifest.json").exists()
-    ended = end(train(quick(photos, nonfinite="skip", **wild), tmp_path / "skip"))
-    assert ended.run.metrics()[-1]["loss"] is None
+    with pytest.raises(RunError, match=r"no meta-validation gave finite numbers, so .* no model"):
+        end(train(quick(photos, nonfinite="skip", **wild), tmp_path / "skip"))
+    assert open_run(tmp_path / "skip").metrics()[-1]["loss"] is None
+    assert not (tmp_path / "skip" / "manifest.json").exists()
 
 
 def test_a_run_without_a_checkpoint_starts_again(photos, tmp_path):

@@ -242,7 +242,7 @@ class Platform:
         tasks: Given | None = None,
         *,
         count: int = 1000,
-        split: Split = "test",
+        split: Split | None = None,
         ways: int | None = None,
         shots: int | None = None,
         queries: int | None = None,
@@ -253,7 +253,8 @@ class Platform:
         Args:
             tasks: on what; meta-test tasks of the platform's own data where None.
             count: how many tasks.
-            split: which of the platform's own.
+            split: which part of data that is split; meta-test where None, all classes or groups of
+                a folder or table of which the platform saw none.
             ways: classes of a task, where tasks are drawn from classes; as in meta-validation where
                 None, or as many as there are.
             shots: support examples of a class, likewise.
@@ -269,12 +270,15 @@ class Platform:
         """
         setting = Setting(ways, shots, queries, tasks=count, seed=seed)
         setting.check()
-        if split not in SPLITS:
+        if split not in (None, *SPLITS):
             raise RunError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         source = self.source
         if tasks is not None:
             wanted = Wanted(preprocessing=source.preprocessing, kept=source.kept())
-            source = judged_on(tasks, split, wanted)
+            source = judged_on(tasks, split or "test", wanted)
+            if isinstance(source, Images | Rows) and not source.curated:
+                split = split or ("all" if "all" in source.pools else "test")
+        split = split or "test"
         setting.check_for(source, split)
         setting = setting.filled(self.config.validation_sizes, [(source, split)])
         drawn: TaskSource[Task] = source.tasks(split, *setting.sizes)

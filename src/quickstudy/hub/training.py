@@ -16,7 +16,7 @@ import torch
 from quickstudy.artefacts.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.core import Learner, Progress
 from quickstudy.core.distributed import ranks
-from quickstudy.errors import PeerLost
+from quickstudy.errors import PeerLost, RunError
 from quickstudy.hub.catalogue import load, save
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import choose_device
@@ -283,8 +283,17 @@ def finish(run: Run, job: Job, seconds: float) -> dict[str, Any]:
 
     Returns:
         The report.
+
+    Raises:
+        RunError: what was trained answers no task with finite numbers.
     """
     rows = run.metrics()
+    looks = [row["validation"] for row in rows if row.get("validation")]
+    if looks and all(look["mean"] is None for look in looks):
+        raise RunError(
+            f"no meta-validation gave finite numbers, so {run.folder} gets no model; train again "
+            "with a lower --rate or --clip"
+        )
     report = _store(run, job, rows, seconds)
     control = report["control"]
     if rows:
