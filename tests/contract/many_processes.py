@@ -53,6 +53,7 @@ def main(meeting, rank, world):
         difference = float((mine - wanted).abs().max())
         sys.stdout.write(f"{name}: largest difference {difference:.1e}\n")
         assert difference < 1e-12, name
+    distributed.barrier()  # who leaves first would cut off one that still receives
     distributed.destroy_process_group()
 
 
