@@ -1,10 +1,20 @@
 """A web server on this machine that does as it is told: cuts, lies, stalls, and is honest."""
 
+import hashlib
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
+
+import numpy as np
+
+from quickstudy.data.download import Patience
+
+BODY = np.random.default_rng(0).bytes(300_000)
+SHA256 = hashlib.sha256(BODY).hexdigest()
+HALF = len(BODY) // 2
+QUICK = Patience(timeout=5, attempts=3, pause=0)
 
 
 class Request(NamedTuple):

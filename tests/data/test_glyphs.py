@@ -8,13 +8,12 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from tests.data.rendering import canonical, font, same
 
-from quickstudy.data import cache, lookalikes
+from quickstudy.data import cache, lookalikes, typefaces
 from quickstudy.data.glyphs import (
-    FACES,
     FILE,
     LEAST_FACES,
-    SIDE,
     TEST,
     VALIDATION,
     GlyphTable,
@@ -22,36 +21,17 @@ from quickstudy.data.glyphs import (
     writing_system,
 )
 from quickstudy.data.lookalikes import ALIKE, distinct
+from quickstudy.data.typefaces import FACES, SIDE
 from quickstudy.errors import DataError
 
 glyphs = importlib.import_module("quickstudy.data.glyphs")
 """The module: `quickstudy.data.glyphs` is the function."""
-
-FEW = {ord(c) for c in "AaBbOoНоNZzFƒ7אבגდეԱԲ"}
-"""Some characters: look-alikes, turned look-alikes (N and Z) and all three parts among them."""
 
 
 @pytest.fixture(scope="module")
 def table(data_cache):
     """All the glyphs, rendered once in a session."""
     return glyph_table(data_cache)
-
-
-@pytest.fixture
-def few(monkeypatch):
-    """Makes rendering a matter of milliseconds."""
-    held = glyphs._characters
-    monkeypatch.setattr(glyphs, "_characters", lambda face: held(face) & FEW)
-
-
-def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def canonical(table, part):
-    """The first face of each class of a part, as floats [classes, SIDE, SIDE]."""
-    first = table.offsets[:-1][table.parts == part]
-    return table.images[first, 0].astype(float)
 
 
 def overlap(a, b):
@@ -124,8 +104,8 @@ def test_images_are_faces(table):
     rows, columns = table.images[:, 0].any(axis=2), table.images[:, 0].any(axis=1)
     longer = np.maximum(rows.sum(1), columns.sum(1))
     assert table.images.reshape(len(table.images), -1).max(axis=1).min() > 127
-    assert longer.max() <= glyphs.BOX
-    assert np.median(longer) == glyphs.BOX
+    assert longer.max() <= typefaces.BOX
+    assert np.median(longer) == typefaces.BOX
     for lines in (rows, columns):  # centred
         middle = (lines.argmax(1) + SIDE - 1 - lines[:, ::-1].argmax(1)) / 2
         assert abs(middle.mean() - (SIDE - 1) / 2) < 0.5
@@ -298,63 +278,6 @@ def test_a_cache_that_cannot_be_written_is_no_hindrance(tmp_path, caplog, monkey
     assert "No space left" in caplog.text
 
 
-def font(name):
-    """One of the fonts beside DejaVu's that matplotlib brings along."""
-    return glyphs._font("Sans").with_name(name)
-
-
-@pytest.mark.usefixtures("few")
-def test_other_fonts_add_faces():
-    plain, more = glyphs.render(), glyphs.render([font("STIXGeneral.ttf"), font("cmr10.ttf")])
-    assert same(plain[4:], more[4:])  # names, groups, parts and turns
-    added = more.faces >= len(FACES)
-    for field in ("images", "points", "faces"):
-        assert np.array_equal(getattr(more, field)[~added], getattr(plain, field))
-    held = dict(zip(more.names.tolist(), np.diff(more.offsets).tolist(), strict=True))
-    assert held["LATIN CAPITAL LETTER A"] == 14
-    assert held["LATIN SMALL LETTER F WITH HOOK"] == 13
-    assert held["HEBREW LETTER ALEF"] < 12
-    assert set(more.faces[added].tolist()) == {12, 13}
-
-
-def test_other_fonts_add_characters(monkeypatch):
-    """DejaVu has double-struck letters, but no script; STIX has both."""
-    held, scripts = glyphs._characters, {ord(c) for c in "ℊ𝒜𝒞𝒢𝒵𝒻𝔸"}
-    monkeypatch.setattr(glyphs, "_characters", lambda face: held(face) & (FEW | scripts))
-    plain = glyphs.render()
-    more = glyphs.render([font("STIXGeneral.ttf"), font("STIXGeneralItalic.ttf")])
-    new = [name for name in more.names.tolist() if name not in set(plain.names.tolist())]
-    assert {"SCRIPT SMALL G", "MATHEMATICAL SCRIPT CAPITAL Z"} <= set(new)
-    assert "MATHEMATICAL DOUBLE-STRUCK CAPITAL A" in plain.names
-    assert more.names.tolist() == plain.names.tolist() + new  # DejaVu's own come first
-    features = lookalikes.features(canonical(more, 0).astype(np.uint8))
-    assert np.triu(features @ features.T, k=1).max() < ALIKE
-
-
-@pytest.mark.usefixtures("few")
-def test_fonts_of_no_use_are_named(tmp_path, caplog):
-    (tmp_path / "torn.ttf").write_bytes(font("cmr10.ttf").read_bytes()[:2_000])
-    (tmp_path / "words.otf").write_text("no font")
-    (tmp_path / "again.ttf").write_bytes(glyphs._font("Sans").read_bytes())
-    useless = {
-        tmp_path / "torn.ttf": "",
-        tmp_path / "words.otf": "",
-        tmp_path / "missing.ttc": "",
-        font("cmsy10.ttf"): "it draws symbols in place of letters",
-        font("LastResortHE-Regular.ttf"): "it draws symbols in place of letters",
-        font("STIXSizOneSymReg.ttf"): "it holds no letters or digits",
-    }
-    with caplog.at_level(logging.WARNING):
-        table = glyphs.render([*useless, tmp_path / "again.ttf"])
-    assert same(table, glyphs.render())
-    assert len(caplog.messages) == len(useless)  # what is there twice is no cause for concern
-    for (path, why), said in zip(useless.items(), caplog.messages, strict=True):
-        assert said.startswith(f"the font {path} is left out: ")
-        assert said.endswith(why)
-        assert len(said) > len(f"the font {path} is left out: ")
-        assert "\n" not in said
-
-
 @pytest.mark.usefixtures("few")
 def test_another_set_of_fonts_is_another_file(tmp_path, monkeypatch):
     cache_, own = tmp_path / "cache", tmp_path / "own.ttf"
@@ -368,7 +291,7 @@ def test_another_set_of_fonts_is_another_file(tmp_path, monkeypatch):
     for fonts, table in zip(sets, tables, strict=True):
         assert same(glyphs.table_of(fonts, cache_), table)
     assert same(glyph_table(cache_), tables[0])
-    monkeypatch.setattr(glyphs, "installed_fonts", lambda: sets[1])
+    monkeypatch.setattr(typefaces, "installed_fonts", lambda: sets[1])
     assert same(glyph_table(cache_, system_fonts=True), tables[1])
     assert glyphs.glyphs(cache_, system_fonts=True).train.counts.max() == 13
     assert rendered == []
@@ -401,15 +324,6 @@ def test_more_faces_than_a_byte_counts(tmp_path):
     arrays = table._asdict() | {"faces": table.faces.astype(np.uint16) + 300}
     cache.write_arrays(tmp_path / FILE, arrays)
     assert glyph_table(tmp_path).faces.min() == 300
-
-
-def test_installed_fonts_have_an_order(tmp_path, monkeypatch):
-    for name in ("b.ttf", "a.otf"):
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "link.ttf").symlink_to(tmp_path / "b.ttf")
-    names = [str(tmp_path / name) for name in ("b.ttf", "link.ttf", "a.otf")]
-    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: names)
-    assert glyphs.installed_fonts() == [tmp_path / "a.otf", tmp_path / "b.ttf"]
 
 
 def test_matplotlib_without_fonts(tmp_path, monkeypatch):

@@ -6,9 +6,9 @@ from PIL import Image
 
 from hub.folders import SMALL, draw_folder
 from quickstudy import FewShotClassifier
-from quickstudy.hub.catalogue import LEARNERS
+from quickstudy.hub.catalogue import LEARNERS, TRAINABLE
 
-TRAINED = [name for name, cls in LEARNERS.items() if cls.family != "control"]
+TRAINED = list(TRAINABLE)
 TINY = ["--steps", "2", *(option for option in SMALL if option not in ("--learner", "protonet"))]
 
 

@@ -145,3 +145,21 @@ def test_inputs_of_another_shape_are_refused(inputs):
     with pytest.raises(TaskError, match=r"^x must be inputs \[n, 2\], got \[") as raised:
         predictor.predict(inputs)
     assert ("[x] is one input" in str(raised.value)) == (len(np.shape(inputs)) == 1)
+
+
+def test_images_that_it_was_trained_on_are_refused_under_any_name(tmp_path):
+    pool = picture_pool(0)
+    platform = Platform("conv4", pool, ways=2, queries=1)
+    seen = platform.source.parts["train"]
+    renamed = qs.from_arrays(seen.images.numpy(), [f"new {i}" for i in seen.labels.tolist()])
+    for tasks in (pool, renamed):
+        with pytest.raises(DataError, match="holds images that the platform was trained on: 4 of"):
+            platform.evaluate(tasks, count=2)
+    assert platform.evaluate(renamed, split="train", count=2)["tasks"] == 2
+    assert platform.evaluate(picture_pool(1), count=2)["tasks"] == 2
+
+
+def test_what_leads_nowhere_is_not_deployed():
+    learner = qs.MAML(MLP(1, [4], 4), outputs=1, targets="values", steps=50)
+    with pytest.raises(DataError, match="this task leads the model to numbers that are not finite"):
+        qs.deploy(learner, ([[1e6], [-2e6]], [1e6, 3e7]))

@@ -16,7 +16,7 @@ import typer
 
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub import devices
-from quickstudy.hub.catalogue import LEARNERS, load
+from quickstudy.hub.catalogue import TRAINABLE, load
 from quickstudy.hub.commands.following import follow
 from quickstudy.hub.config import make_config
 from quickstudy.hub.processes import gathered, one_voice
@@ -156,7 +156,7 @@ for name in sys.argv[2:]:
 
 
 def test_every_learner_has_the_weights_of_one_process_on_two_and_on_four(tmp_path):
-    names = [name for name, kind in LEARNERS.items() if kind.family != "control"]
+    names = list(TRAINABLE)
     script = tmp_path / "script.py"
     script.write_text(EVERY_LEARNER)
     for world in (1, 2, 4):

@@ -1,10 +1,11 @@
-import importlib
 import shutil
 
 import pytest
 import torch
+from tests.data.rendering import font as typeface
 
 from hub.folders import draw_folder
+from quickstudy.data import typefaces
 from quickstudy.data.cache import VARIABLE
 from quickstudy.data.episodes import scale
 from quickstudy.data.image_warps import ImageWarp
@@ -40,12 +41,18 @@ def test_glyphs_are_drawn_and_split(data_cache):
         source.tasks("test", 900, 1, 1)
 
 
+def test_meta_validation_of_glyphs_has_no_more_ways_than_characters():
+    source = open_source("glyphs")
+    held = source.pool("validation").classes
+    for tasks in (source.validation_tasks(500, 1, 50), source.contrast_tasks(500, 1, 50)):
+        assert (tasks.way, tasks.queries) == ((held, held), 50)
+
+
 def test_glyphs_of_other_fonts(tmp_path, monkeypatch):
     """A few characters in thirteen faces, the last of matplotlib's STIX."""
-    module = importlib.import_module("quickstudy.data.glyphs")
-    held, font = module._characters, module._font("Sans").with_name("STIXGeneral.ttf")
-    monkeypatch.setattr(module, "_characters", lambda face: held(face) & set(map(ord, "AGRאבԱԲ")))
-    monkeypatch.setattr(module, "installed_fonts", lambda: [font])
+    held, font = typefaces.characters, typeface("STIXGeneral.ttf")
+    monkeypatch.setattr(typefaces, "characters", lambda face: held(face) & set(map(ord, "AGRאבԱԲ")))
+    monkeypatch.setattr(typefaces, "installed_fonts", lambda: [font])
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     source = open_source("glyphs", Wanted(system_fonts=True))
     for pool in (source.pool("train"), source.faces().pool("train")):

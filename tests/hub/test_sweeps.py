@@ -115,6 +115,7 @@ def test_regression_is_swept_by_its_error(sine, call, tmp_path):
     assert {row["control"]["name"] for row in rows} == {"SupportMean"}
     assert (tmp_path / "out.png").exists()
     said = call("evaluate", sine, *QUICK[2:], *sweep)
+    assert f"{sine}: regression on sinusoids (test), 2 queries a task" in said.out
     assert "squared error" in said.out
     assert "ECE" not in said.out
 

@@ -5,7 +5,7 @@ import pytest
 
 import quickstudy as qs
 from hub.shops import RATE, SHOPS, SMALL, flowers, shops
-from quickstudy.hub.catalogue import LEARNERS
+from quickstudy.hub.catalogue import TRAINABLE
 
 
 @pytest.fixture(autouse=True)
@@ -96,8 +96,7 @@ def test_models_that_know_no_columns_are_told_them(kind, tmp_path, call):
     assert (many.code, "takes 1 numbers an input, got the columns z, u" in many.err) == (2, True)
 
 
-OF_VALUES = [name for name, cls in LEARNERS.items() if "values" in cls.tasks
-             and cls.family != "control"]  # fmt: skip
+OF_VALUES = [name for name, cls in TRAINABLE.items() if "values" in cls.tasks]
 
 
 @pytest.mark.parametrize("learner", OF_VALUES)
@@ -146,3 +145,7 @@ def test_what_leads_nowhere_is_refused(tmp_path, call):
     (tmp_path / "latin.csv").write_bytes("x,gr\u00f6\u00dfe\n1,2\n".encode("latin-1"))
     said = call("adapt", tmp_path / "m", "--support", tmp_path / "latin.csv", *make[4:])
     assert (said.code, "must be UTF-8" in said.err) == (2, True)
+    (tmp_path / "latin.csv").write_bytes("town,x,y\nK\u00f6ln,1,2\nUlm,3,4\n".encode("latin-1"))
+    said = call("data", "show", tmp_path / "latin.csv", "--group", "town", "--targets", "y")
+    assert (said.code, "Traceback" in said.err, said.err.count("\n")) == (2, False, 1)
+    assert "UTF-8" in said.err

@@ -145,7 +145,8 @@ class Frame(NamedTuple):
 
         column = self.arrow[name].combine_chunks()
         if types.is_nested(column.type) or types.is_binary(column.type):
-            raise DataError(f"column {name!r} must be text, numbers or dates, got {column.type}")
+            came = "bytes that are not UTF-8" if types.is_binary(column.type) else column.type
+            raise DataError(f"column {name!r} must be text, numbers or dates, got {came}")
         self.complete([name])
         if types.is_dictionary(column.type):
             column = column.dictionary_decode()

@@ -7,8 +7,6 @@ in a few seconds, and kept in the data cache. The other fonts of a machine can b
 
 import hashlib
 import logging
-import string
-import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +15,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFont
 
+from quickstudy.data import typefaces
 from quickstudy.data.cache import cache_folder, find, read_arrays, write_arrays
 from quickstudy.data.lookalikes import alike, distinct, features, halved, turned
 from quickstudy.data.pools import Pool, Splits
 from quickstudy.data.skeletons import POINTS, skeletons
+from quickstudy.data.typefaces import FACES, KINDS, SIDE
 from quickstudy.errors import DataError
 
 _logger = logging.getLogger(__name__)
@@ -36,40 +35,12 @@ TEST = ("Armenian", "Georgian")
 VALIDATION = ("Hebrew", "Lao", "N'Ko")
 """The writing systems of meta-test and meta-validation; all others are meta-train."""
 
-FACES = (
-    "Sans",
-    "Serif",
-    "SansMono",
-    "Sans-Bold",
-    "Serif-Bold",
-    "SansMono-Bold",
-    "Serif-Italic",
-    "Serif-BoldItalic",
-    "Sans-Oblique",
-    "SansMono-Oblique",
-    "Sans-BoldOblique",
-    "SansMono-BoldOblique",
-)
-"""DejaVu's text faces. The first that holds a character is the one it is compared by."""
-KINDS = ("Lu", "Ll", "Lt", "Lo", "Nd")
-"""Unicode's categories of letters (but for modifiers) and decimal digits."""
 LEAST_FACES = 2
 """Characters in fewer faces are left out. Tifinagh, Ogham and N'Ko have two, most others four."""
 MOST_FACES = 32
 """Of a character in more faces, so many are drawn, evenly chosen and the first among them."""
 MOST_CHARACTERS = 3000
 """Of a larger writing system (Han, Hangul), so many characters are drawn, evenly chosen."""
-SIDE = 56
-"""Of the rendered images, in pixels."""
-BOX = 46
-"""The longer side of a character in them; characters keep their proportions, not their size."""
-LEGIBLE = 0.5
-"""Median cosine between a font's and DejaVu's letters, below which it draws something else there.
-
-Upright text fonts have 0.8 to 0.95, italics 0.6 and more, fonts of symbols 0.4 and less.
-"""
-PLAIN = [ord(character) for character in string.ascii_letters + string.digits]
-"""What that is judged by."""
 
 
 class GlyphTable(NamedTuple):
@@ -146,7 +117,7 @@ def glyph_table(cache: Path | str | None = None, *, system_fonts: bool = False) 
     Raises:
         DataError: matplotlib was installed without its fonts.
     """
-    return table_of(installed_fonts() if system_fonts else [], cache)
+    return table_of(typefaces.installed_fonts() if system_fonts else [], cache)
 
 
 def table_of(fonts: Sequence[Path], cache: Path | str | None = None) -> GlyphTable:
@@ -190,16 +161,16 @@ def render(fonts: Sequence[Path] = ()) -> GlyphTable:
     Raises:
         DataError: matplotlib was installed without its fonts.
     """
-    files = [_font(face) for face in FACES]
-    files += _usable(fonts)
-    maps = [_characters(file) for file in files]
+    files = [typefaces.dejavu(face) for face in FACES]
+    files += typefaces.usable(fonts)
+    maps = [typefaces.characters(file) for file in files]
     codes = _choose(maps)
     held = np.zeros((len(codes), len(files)), bool)
     for row, code in enumerate(codes):
         held[row, _evenly([i for i, inside in enumerate(maps) if code in inside], MOST_FACES)] = (
             True
         )
-    images = _draw_all(files, codes, held)
+    images = typefaces.draw_all(files, codes, held)
     inked = images.any(axis=(1, 2))  # there are glyphs that are there but empty
     held[held], images = inked, images[inked]
     counts = held.sum(axis=1)
@@ -303,24 +274,6 @@ def _checked(path: Path) -> GlyphTable:
     return table
 
 
-def _font(face: str) -> Path:
-    import matplotlib  # takes a moment, and is needed only where nothing is cached
-
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"DejaVu{face}.ttf"
-    if not path.is_file():
-        raise DataError(
-            f"matplotlib must bring its fonts, got none at {path}: install it from PyPI"
-        )
-    return path
-
-
-def installed_fonts() -> list[Path]:
-    """The font files that this machine offers, in the order of their paths."""
-    from matplotlib.font_manager import findSystemFonts
-
-    return sorted({Path(name).resolve() for name in findSystemFonts()})
-
-
 def _file_of(fonts: Sequence[Path]) -> str:
     """The name in the cache of what these fonts give; that of a changed font is another."""
     if not fonts:
@@ -334,52 +287,6 @@ def _file_of(fonts: Sequence[Path]) -> str:
             stamp = f"{path}\n\n\n"
         digest.update(stamp.encode(errors="surrogateescape"))
     return f"{Path(FILE).stem}_{digest.hexdigest()[:16]}.npz"
-
-
-def _usable(fonts: Sequence[Path]) -> list[Path]:
-    """The fonts whose letters are letters, no face twice; the log names the others."""
-    known = {_name(_font(face)) for face in FACES} if fonts else set()
-    usable = []
-    for path in fonts:
-        try:
-            name = _name(path)
-            flaw = "" if name in known else _flaw(path)
-        except (OSError, RuntimeError) as error:  # Pillow's and FreeType's
-            flaw = " ".join(str(error).split()) or type(error).__name__
-        if flaw:
-            _logger.warning("the font %s is left out: %s", path, flaw)
-        elif name not in known:
-            known.add(name)
-            usable.append(path)
-    return usable
-
-
-def _name(path: Path) -> tuple[str, str]:
-    """Family and style."""
-    from matplotlib.ft2font import FT2Font
-
-    font = FT2Font(str(path))
-    return font.family_name, font.style_name
-
-
-def _flaw(path: Path) -> str:
-    """Why a font is of no use; empty where it is."""
-    held = _characters(path)
-    if not held:
-        return "it holds no letters or digits"
-    both = [code for code in PLAIN if code in held]
-    own, plain = (features(_draw(file, both)) for file in (path, _font("Sans")))
-    if both and float(np.median((own * plain).sum(axis=1))) < LEGIBLE:
-        return "it draws symbols in place of letters"
-    return ""
-
-
-def _characters(path: Path) -> set[int]:
-    """Code points of the letters and digits that a font holds."""
-    from matplotlib.ft2font import FT2Font
-
-    codes = FT2Font(str(path)).get_charmap()
-    return {c for c in codes if c <= sys.maxunicode and unicodedata.category(chr(c)) in KINDS}
 
 
 def _choose(maps: list[set[int]]) -> list[int]:
@@ -398,36 +305,3 @@ def _evenly(items: list[int], most: int) -> list[int]:
     if len(items) <= most:
         return items
     return [items[i * len(items) // most] for i in range(most)]
-
-
-def _draw_all(files: list[Path], codes: list[int], held: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """[drawn, SIDE, SIDE]: where `held` [codes, files] says so, by code and then by file."""
-    place = held.cumsum().reshape(held.shape) - 1
-    images = np.zeros((int(held.sum()), SIDE, SIDE), np.uint8)
-    for number, file in enumerate(files):
-        rows = np.flatnonzero(held[:, number])
-        images[place[rows, number]] = _draw(file, [codes[row] for row in rows])
-    return images
-
-
-def _draw(file: Path, codes: list[int]) -> NDArray[np.uint8]:
-    """[codes, SIDE, SIDE], ink 255, centred; zeros where the font draws nothing."""
-    font = ImageFont.truetype(str(file), 72, layout_engine=ImageFont.Layout.BASIC)
-    images = np.zeros((len(codes), SIDE, SIDE), np.uint8)
-    for place, code in enumerate(codes):
-        try:
-            mask = font.getmask(chr(code), mode="L")
-        except OSError:  # one broken outline in a font that is not
-            continue
-        box = mask.getbbox()
-        if box is None:
-            continue
-        drawn = Image.frombytes("L", mask.size, bytes(mask)).crop(box)
-        scale = BOX / max(drawn.size)
-        width, height = (max(3, round(length * scale)) for length in drawn.size)
-        how = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-        top, left = (SIDE - height) // 2, (SIDE - width) // 2
-        images[place, top : top + height, left : left + width] = np.asarray(
-            drawn.resize((width, height), how)
-        )
-    return images

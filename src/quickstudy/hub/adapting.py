@@ -5,19 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from quickstudy.artefacts.state import StateHeader, load_state, read_state_header, save_state
 from quickstudy.core import Learner, examples, move
-from quickstudy.core.tasks import leaves
 from quickstudy.data.frames import is_table
 from quickstudy.data.images import image_folder, read_images
 from quickstudy.errors import ArtefactError, DataError, RunError
 from quickstudy.hub.catalogue import load_model
 from quickstudy.hub.devices import choose_device, set_threads
 from quickstudy.hub.image_source import preprocessing_of
-from quickstudy.hub.inputs import as_input, in_parts
+from quickstudy.hub.inputs import as_input, in_parts, learned
 from quickstudy.hub.rows import Named, Reader, answered
 from quickstudy.hub.runs import check_writable
 
@@ -72,7 +70,8 @@ def adapt_run(
     if is_table(support):
         named = Named(tuple(targets), tuple(features) if features else None)
         start = time.perf_counter()
-        state, labels, counts, found = Reader(learner, model.manifest, path, named).adapt(support)
+        reader = Reader(learner, model.manifest, path, named)
+        state, labels, counts, columns = reader.adapt(support)
     else:
         if targets or features:
             raise RunError(f"--targets and --features are for tables; {support} is none")
@@ -81,21 +80,16 @@ def adapt_run(
         how = preprocessing_of(model.manifest.preprocessing, path)
         pool = image_folder(support, how, at_least=1)
         start = time.perf_counter()
-        state = adapt(learner, pool.images, pool.labels, pool.classes)
-        labels, counts, found = list(pool.names), pool.counts.tolist(), None
+        state = adapt(learner, pool.images, pool.labels, pool.classes, str(support))
+        labels, counts, columns = list(pool.names), pool.counts.tolist(), None
     seconds = time.perf_counter() - start
-    if not all(bool(t.isfinite().all()) for t in leaves(state)):
-        raise DataError(
-            f"{support} leads the model to numbers that are not finite: its inputs or targets are "
-            "far from those that it was trained on"
-        )
     save_state(
         target,
         move(state, "cpu"),
         artefact=path,
         digest=model.manifest.digest,
         labels=labels,
-        columns=found and found._asdict(),
+        columns=columns and columns._asdict(),
     )
     return Adapted(labels, counts, seconds)
 
@@ -113,11 +107,12 @@ def _check_state_output(path: Path, overwrite: bool) -> None:
     check_writable(path)
 
 
-def adapt(learner: Learner, images: Tensor, labels: Tensor, ways: int) -> Any:
-    """The state after adapting to images [n, ...] labelled [n] 0..ways-1."""
+def adapt(
+    learner: Learner, images: Tensor, labels: Tensor, ways: int, what: str = "the support"
+) -> Any:
+    """The state after adapting to images [n, ...] labelled [n] 0..ways-1; see `inputs.learned`."""
     x = as_input(learner, images)
-    with torch.no_grad():
-        return learner.adapt(examples(x, labels.to(x.device), ways))
+    return learned(learner, examples(x, labels.to(x.device), ways), what)
 
 
 def probabilities(learner: Learner, state: Any, images: Tensor) -> Tensor:

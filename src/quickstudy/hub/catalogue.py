@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
@@ -25,8 +25,10 @@ from quickstudy.errors import ArtefactError, RunError
 from quickstudy.hub.config import TrainConfig, plain_name
 from quickstudy.hub.runs import CONFIG, put_back
 
+T = TypeVar("T")
 
-def _in_room(room: ModuleType, kind: type) -> dict[str, type]:
+
+def _in_room(room: ModuleType, kind: type[T]) -> dict[str, type[T]]:
     """The classes of a kind that a room shows, abstract ones left out."""
     shown = {name: getattr(room, name) for name in room.__all__}
     return {
@@ -36,12 +38,12 @@ def _in_room(room: ModuleType, kind: type) -> dict[str, type]:
     }
 
 
-LEARNERS: dict[str, type] = _in_room(learners, Learner)
-TRAINABLE: dict[str, type] = {n: c for n, c in LEARNERS.items() if c.family != "control"}  # type: ignore[attr-defined]
+LEARNERS: dict[str, type[Learner]] = _in_room(learners, Learner)  # type: ignore[type-abstract]
+TRAINABLE = {name: cls for name, cls in LEARNERS.items() if cls.family != "control"}
 """Those that learn from tasks; the others are what they are compared with."""
-NETS: dict[str, type] = _in_room(nets, nn.Module)
-RULES: dict[str, type] = _in_room(core, UpdateRule)
-CATALOGUE: dict[str, type] = LEARNERS | NETS | RULES
+NETS: dict[str, type[nn.Module]] = _in_room(nets, nn.Module)
+RULES: dict[str, type[UpdateRule]] = _in_room(core, UpdateRule)  # type: ignore[type-abstract]
+CATALOGUE: dict[str, type[nn.Module]] = {**LEARNERS, **NETS, **RULES}
 """Everything that a stored model may name."""
 
 
@@ -55,15 +57,25 @@ def parameters(cls: type) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(cls).parameters)
 
 
-def backbones() -> dict[str, type]:
+def backbones() -> dict[str, type[nn.Module]]:
     """The nets that take inputs as they come: their constructors ask for the inputs' size."""
     return {n: c for n, c in NETS.items() if {"channels", "inputs"} & parameters(c).keys()}
 
 
+def look_up(name: str, classes: Mapping[str, type[T]]) -> type[T] | None:
+    """The class of that name; capitals, hyphens and underscores do not matter. None where none is.
+
+    Examples:
+        >>> look_up("proto-net", LEARNERS).__name__, look_up("prototypical", LEARNERS).__name__
+        ('ProtoNet', 'ProtoNet')
+    """
+    return classes.get(_names(classes).get(plain_name(name), ""))
+
+
 def find(
-    name: str, classes: Mapping[str, type], what: str, shown: Iterable[str] | None = None
-) -> type:
-    """The class of that name; capitals, hyphens and underscores do not matter.
+    name: str, classes: Mapping[str, type[T]], what: str, shown: Iterable[str] | None = None
+) -> type[T]:
+    """As `look_up`, of a name that has to be there.
 
     Args:
         name: as the user wrote it.
@@ -75,28 +87,30 @@ def find(
         RunError: no such class; names those there are, and one that looks alike.
 
     Examples:
-        >>> find("proto-net", LEARNERS, "--learner").__name__
-        'ProtoNet'
-        >>> find("prototypical", LEARNERS, "--learner").__name__
-        'ProtoNet'
         >>> find("protonett", LEARNERS, "--learner")
         Traceback (most recent call last):
         ...
         quickstudy.errors.RunError: --learner must be one of ... did you mean ProtoNet?
     """
-    plain = {plain_name(known): known for known in classes}
-    for known, cls in classes.items():
-        plain |= {plain_name(other): known for other in getattr(cls, "also", ())}
-    if plain_name(name) in plain:
-        return classes[plain[plain_name(name)]]
-    alike = difflib.get_close_matches(plain_name(name), plain, n=1)
-    hint = f"; did you mean {plain[alike[0]]}?" if alike else ""
-    raise RunError(
-        f"{what} must be one of {', '.join(sorted(shown or classes))}, got {name!r}{hint}"
-    )
+    found = look_up(name, classes)
+    if found is not None:
+        return found
+    names = _names(classes)
+    alike = difflib.get_close_matches(plain_name(name), names, n=1)
+    hint = f"; did you mean {names[alike[0]]}?" if alike else ""
+    known = ", ".join(sorted(shown or classes))
+    raise RunError(f"{what} must be one of {known}, got {name!r}{hint}")
 
 
-def learner_named(name: str) -> type:
+def _names(classes: Mapping[str, type]) -> dict[str, str]:
+    """Every plain name that a class goes by, to its own."""
+    others = {
+        plain_name(also): name for name, cls in classes.items() for also in getattr(cls, "also", ())
+    }
+    return {plain_name(name): name for name in classes} | others
+
+
+def learner_named(name: str) -> type[Learner]:
     """The learner of that name, however it is written.
 
     Raises:
@@ -140,8 +154,8 @@ def build_learner(
             if getattr(config, name):
                 raise RunError(f"{cls.__name__} has no backbone, so it takes no {_flag(name)}")
     if outputs is not None:
-        if "values" not in cls.tasks:  # type: ignore[attr-defined]
-            able = [n for n, c in TRAINABLE.items() if "values" in c.tasks]  # type: ignore[attr-defined]
+        if "values" not in cls.tasks:
+            able = [n for n, c in TRAINABLE.items() if "values" in c.tasks]
             raise RunError(
                 f"{cls.__name__} learns classes, and the targets of {config.data} are real "
                 f"numbers; learners for those: {', '.join(able)}"
@@ -170,7 +184,8 @@ def _rule_options(cls: type, config: TrainConfig) -> dict[str, Any]:
 
 def _build_backbone(config: TrainConfig, input_shape: Sequence[int]) -> nn.Module:
     images = len(input_shape) == 3 and input_shape[1] == input_shape[2]
-    cls = find(config.backbone or ("Conv4" if images else "MLP"), backbones(), "--backbone")
+    name = config.backbone or ("Conv4" if images else "MLP")
+    cls: type[nn.Module] = find(name, backbones(), "--backbone")
     takes = parameters(cls)
     if "channels" in takes and not images:
         raise RunError(

@@ -65,7 +65,7 @@ class Setting(NamedTuple):
         ways, shots, queries = sizes or self.sizes
         ways, shots, queries = self.ways or ways, self.shots or shots, self.queries or queries
         for source, split in domains:
-            fitting = source.fitting(split, ways, shots, queries)
+            fitting = source.fitting([split], ways, shots, queries)
             ways, queries = self.ways or fitting[0], self.queries or fitting[2]
         return self._replace(ways=ways, shots=shots, queries=queries)
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,18 +17,19 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from quickstudy.core import Examples, Learner
-from quickstudy.core.tasks import leaves
 from quickstudy.data.columns import Columns
 from quickstudy.data.pictures import from_pictures
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import DataError, TaskError
 from quickstudy.hub.arguments import arguments_named
-from quickstudy.hub.catalogue import LEARNERS, load_model
-from quickstudy.hub.config import plain_name
+from quickstudy.hub.catalogue import LEARNERS, load_model, look_up
 from quickstudy.hub.devices import choose_device
-from quickstudy.hub.inputs import as_input, in_parts
-from quickstudy.hub.platform import Platform
+from quickstudy.hub.inputs import as_input, in_parts, learned
+from quickstudy.hub.source import Source
 from quickstudy.hub.tables import reading_of
+
+if TYPE_CHECKING:
+    from quickstudy.hub.platform import Platform
 
 
 class FewShot(ABC, BaseEstimator):  # type: ignore[misc]  # they ship no types
@@ -47,7 +48,7 @@ class FewShot(ABC, BaseEstimator):  # type: ignore[misc]  # they ship no types
 
     def __init__(
         self,
-        model: Path | str | Platform | Learner,
+        model: "Path | str | Platform | Learner",
         preprocessing: Preprocessing | Columns | None = None,
         device: str = "auto",
     ) -> None:
@@ -68,14 +69,7 @@ class FewShot(ABC, BaseEstimator):  # type: ignore[misc]  # they ship no types
     def _learn(self, support: Examples) -> None:
         if any(module.training for module in self.learner_.modules()):
             self.learner_.eval()
-        with torch.no_grad():
-            state = self.learner_.adapt(support)
-        if not all(bool(part.isfinite().all()) for part in leaves(state)):
-            raise DataError(
-                "X and y lead the model to numbers that are not finite: they are far from those "
-                "that it was trained on"
-            )
-        self.state_ = state
+        self.state_ = learned(self.learner_, support, "fit(X, y)")
 
     def _ask(self, function: Callable[[Any, Tensor], Tensor], X: Any) -> Tensor:
         """A function of the learner's for inputs, on the CPU."""
@@ -109,13 +103,15 @@ class FewShot(ABC, BaseEstimator):  # type: ignore[misc]  # they ship no types
         """The learner, how inputs become its own, and the shape of one input where known."""
         how, shape = self.preprocessing, None
         model: object = self.model
+        trained = getattr(model, "learner", None)  # of a platform, whose module brings a lot along
         if isinstance(model, Learner):
             learner = model
-        elif isinstance(model, Platform):
-            learner, how = model.learner, how or model.source.preprocessing
-            shape = model.source.input_shape or None
+        elif isinstance(trained, Learner):
+            source: Source = model.source  # type: ignore[attr-defined]
+            learner, how = trained, how or source.preprocessing
+            shape = source.input_shape or None
         elif isinstance(model, Path | str):
-            if not Path(model).exists() and plain_name(str(model)) in map(plain_name, LEARNERS):
+            if not Path(model).exists() and look_up(str(model), LEARNERS):
                 raise TaskError(
                     f"{model} is the name of a learner that has learned nothing yet; wanted the "
                     "folder of a run, a platform or a learner, meta-trained"

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -22,6 +22,7 @@ from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.data.tables import Table
 from quickstudy.errors import DataError, RunError, TaskError
 from quickstudy.hub.config import Span
+from quickstudy.hub.image_source import Images
 from quickstudy.hub.source import LEAST_CLASSES, Source, Split, Wanted
 from quickstudy.hub.sources import SOURCES, open_source
 from quickstudy.hub.tables import rows_of
@@ -34,7 +35,7 @@ Given = Any
 """A name or folder, a source, a table, splits, a pool, a task source, dictionaries, a data set."""
 
 
-AGAIN = (
+_AGAIN = (
     "the tasks of this run were handed in from Python, and so they have to be again: "
     "Platform.load(folder, tasks), or Platform(net, tasks, ...).resume(folder)"
 )
@@ -47,7 +48,7 @@ def refuse_in_memory(data: str) -> None:
         RunError: these are such.
     """
     if data == IN_MEMORY:
-        raise RunError(AGAIN)
+        raise RunError(_AGAIN)
 
 
 class InMemory(Source):
@@ -63,38 +64,29 @@ class InMemory(Source):
     def __init__(self, parts: dict[Split, Pool | TaskSource[Task]]) -> None:
         self.name = IN_MEMORY
         self.parts = parts
-        train = parts["train"]
-        if isinstance(train, Pool):
-            self.input_shape = tuple(train.images.shape[1:])
+        first = next(iter(parts.values()))
+        if isinstance(first, Pool):
+            self.input_shape = tuple(first.images.shape[1:])
             return
-        task = _first(train)
+        task = _first(first)
         inputs = task.support.x
         is_tensor = isinstance(inputs, torch.Tensor)
         self.input_shape = tuple(leaves(inputs)[0].shape[1:]) if is_tensor else ()
-        self.outputs = task.support.y.shape[-1] if _kind(train, task) == "values" else None
+        self.outputs = task.support.y.shape[-1] if _kind(first, task) == "values" else None
 
     def sizes(self, split: Split) -> tuple[str, ...]:
         """Those of classes; none where tasks come as they are."""
         return super().sizes(split) if isinstance(self.parts.get(split), Pool) else ()
 
-    def fitting(self, split: Split, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
-        """As many classes and examples as there are."""
-        part = self.parts.get(split)
-        if not isinstance(part, Pool):
-            return ways, shots, queries
-        fewest = int(part.counts.min())
-        return max(2, min(ways, part.classes)), shots, max(1, min(queries, fewest - shots))
-
-    def validation_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
-        """Meta-validation tasks, of as many classes and examples as there are."""
-        return self.tasks("validation", *self._both(ways, shots, queries))
-
-    def contrast_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
-        """Meta-train tasks of the same sizes."""
-        return self.tasks("train", *self._both(ways, shots, queries))
-
-    def _both(self, *sizes: int) -> tuple[int, int, int]:
-        return self.fitting("train", *self.fitting("validation", *sizes))
+    def fitting(
+        self, splits: Sequence[Split], ways: int, shots: int, queries: int
+    ) -> tuple[int, int, int]:
+        """The sizes of tasks that each of these splits has classes and examples for."""
+        pools = [part for part in map(self.parts.get, splits) if isinstance(part, Pool)]
+        for pool in pools:
+            ways = max(2, min(ways, pool.classes))
+            queries = max(1, min(queries, int(pool.counts.min()) - shots))
+        return ways, shots, queries
 
     def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> TaskSource[Task]:
         """Tasks of a split; of a task source as they come, whatever sizes are asked for."""
@@ -137,7 +129,7 @@ class NotGiven(Source):
         Raises:
             RunError: they have to be handed in.
         """
-        raise RunError(AGAIN)
+        raise RunError(_AGAIN)
 
     def facts(self) -> dict[str, Any]:
         """What is known of them."""
@@ -293,7 +285,18 @@ def judged_on(tasks: Given, split: Split, wanted: Wanted | None = None) -> Sourc
     if isinstance(tasks, str | Path | Source | Table):
         return open_given(tasks, wanted=wanted)
     part = _part(tasks.test if isinstance(tasks, Splits) else tasks)
-    return InMemory({"train": part, split: part})
+    return InMemory({split: part})
+
+
+def images_of(source: Source, split: Split) -> Pool | None:
+    """The images that a split's tasks are drawn from; None where they are no images."""
+    pools: Mapping[Any, Any] = {}
+    if isinstance(source, Images):
+        pools = source.pools
+    elif isinstance(source, InMemory):
+        pools = source.parts
+    pool = pools.get(split)
+    return pool if isinstance(pool, Pool) and pool.images.ndim > 2 else None
 
 
 def _part(given: Given) -> Any:

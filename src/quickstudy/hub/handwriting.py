@@ -1,14 +1,16 @@
 """The printed characters as data: as their faces show them, or drawn anew by an unsteady pen."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from quickstudy.data.episodes import Episodes
-from quickstudy.data.glyphs import BOX, glyph_table, glyphs, splits_of
+from quickstudy.data.glyphs import glyph_table, glyphs, splits_of
 from quickstudy.data.pools import Pool, join
+from quickstudy.data.typefaces import BOX
 from quickstudy.data.warps import Pen, draw
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import Span
@@ -56,6 +58,12 @@ class Glyphs(Source):
         self.turned = turned_classes(
             self.strokes.train, torch.from_numpy(table.turns[table.parts == 0])
         )
+
+    def fitting(
+        self, splits: Sequence[Split], ways: int, shots: int, queries: int
+    ) -> tuple[int, int, int]:
+        """As many ways as there are characters; of pictures there is no end."""
+        return max(2, min(ways, *(self.pool(split).classes for split in splits))), shots, queries
 
     def tasks(self, split: Split, ways: Span, shots: Span, queries: int) -> Episodes:
         """Tasks of a split, drawn by the plain pen."""

@@ -100,19 +100,7 @@ class Images(Source):
         how, device = self.preprocessing, self.device
         return Images(self.name, kept, how, curated=self.curated, device=device)
 
-    def validation_tasks(self, ways: int, shots: int, queries: int) -> Episodes:
-        """Meta-validation tasks, of as many classes and images as there are."""
-        return self.tasks("validation", *self._small(PARTS[:2], ways, shots, queries))
-
-    def contrast_tasks(self, ways: int, shots: int, queries: int) -> Episodes:
-        """Meta-train tasks of the same sizes, their images as they are."""
-        return self.tasks("train", *self._small(PARTS[:2], ways, shots, queries))
-
-    def fitting(self, split: Split, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
-        """As many classes and images as there are."""
-        return self._small([split], ways, shots, queries)
-
-    def _small(
+    def fitting(
         self, splits: Sequence[Split], ways: int, shots: int, queries: int
     ) -> tuple[int, int, int]:
         """The sizes of tasks that each of these splits has classes and images for."""

@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quickstudy.core import Learner
+from quickstudy.core import Examples, Learner, State
+from quickstudy.core.tasks import leaves
 from quickstudy.data.episodes import scale
+from quickstudy.errors import DataError
 
 TOGETHER = 256
 """Inputs that are predicted at a time: bounds the memory."""
@@ -39,3 +41,29 @@ def as_input(learner: Learner, x: Tensor) -> Tensor:
     own = chain(learner.parameters(), learner.buffers())
     like = next((tensor for tensor in own if tensor.is_floating_point()), torch.empty(0))
     return scale(x, torch.Generator()).to(like)
+
+
+def learned(learner: Learner, support: Examples, what: str) -> State:
+    """What a learner adapts to, for whoever keeps it.
+
+    Args:
+        learner: in evaluation mode.
+        support: one task's examples, where the learner lies and in its precision.
+        what: the examples come from, for the message.
+
+    Raises:
+        DataError: the state is not finite, so that nothing could be predicted from it.
+
+    Examples:
+        >>> from quickstudy.learners import SupportMean
+        >>> learned(SupportMean(), Examples(torch.ones(2, 3), torch.ones(2, 1), torch.ones(2)), "x")
+        {'sums': tensor([2.]), 'count': tensor(2.)}
+    """
+    with torch.no_grad():
+        state: State = learner.adapt(support)
+    if not all(bool(part.isfinite().all()) for part in leaves(state)):
+        raise DataError(
+            f"{what} leads the model to numbers that are not finite: inputs or targets are far "
+            "from those that it was trained on"
+        )
+    return state

@@ -18,7 +18,14 @@ from quickstudy.hub.arguments import arguments_named, checked, told_options, tol
 from quickstudy.hub.catalogue import CATALOGUE, build_learner, load_model
 from quickstudy.hub.devices import choose_device
 from quickstudy.hub.evaluating import Setting, judge
-from quickstudy.hub.given import IN_MEMORY, Given, NotGiven, judged_on, open_given
+from quickstudy.hub.given import (
+    IN_MEMORY,
+    Given,
+    NotGiven,
+    images_of,
+    judged_on,
+    open_given,
+)
 from quickstudy.hub.history import History
 from quickstudy.hub.image_source import Images
 from quickstudy.hub.job import Job, drawn_sizes, job_of, row_of
@@ -27,7 +34,7 @@ from quickstudy.hub.predictor import Deployable, Predictor, deploy
 from quickstudy.hub.processes import first, join
 from quickstudy.hub.runs import METRICS, Metrics, create_run, open_run
 from quickstudy.hub.source import SPLITS, Source, Split, Wanted
-from quickstudy.hub.subjects import open_for
+from quickstudy.hub.subjects import never_seen, open_for, refuse_seen
 from quickstudy.hub.tables import Rows, reading_of
 from quickstudy.hub.training import Event, Stepped, finish, resume_job, train_job
 
@@ -266,7 +273,8 @@ class Platform:
             squared_error), ece, tasks, control, ...
 
         Raises:
-            QuickstudyError: tasks that cannot be drawn or do not fit.
+            QuickstudyError: tasks that cannot be drawn or do not fit, or images that it was trained
+                on, unless the split is "train".
         """
         setting = Setting(ways, shots, queries, tasks=count, seed=seed)
         setting.check()
@@ -276,8 +284,10 @@ class Platform:
         if tasks is not None:
             wanted = Wanted(preprocessing=source.preprocessing, kept=source.kept())
             source = judged_on(tasks, split or "test", wanted)
-            if isinstance(source, Images | Rows) and not source.curated:
-                split = split or ("all" if "all" in source.pools else "test")
+            split = split or never_seen(source, "the platform")
+            if split != "train":
+                seen, judged = images_of(self.source, "train"), images_of(source, split)
+                refuse_seen(seen, judged, source.name, "the platform")
         split = split or "test"
         setting.check_for(source, split)
         setting = setting.filled(self.config.validation_sizes, [(source, split)])

@@ -19,7 +19,7 @@ from quickstudy.data.episodes import scale
 from quickstudy.data.pictures import from_pictures
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import DataError, TaskError
-from quickstudy.hub.inputs import in_parts
+from quickstudy.hub.inputs import in_parts, learned
 
 Reading = Preprocessing | Columns
 """How a user's files or rows become a learner's input."""
@@ -118,6 +118,7 @@ def deploy(learner: Learner, task: Deployable, reading: Reading | None = None) -
 
     Raises:
         TaskError: what is given is no support set, or none that the learner takes.
+        DataError: it leads the learner to numbers that are not finite.
 
     Examples:
         >>> from quickstudy.learners import NearestMean
@@ -134,8 +135,8 @@ def deploy(learner: Learner, task: Deployable, reading: Reading | None = None) -
     if like is not None:
         support = tree_map(lambda t: t.to(like.dtype) if t.is_floating_point() else t, support)
     check_targets(learner, Task(support, support))
-    with torch.no_grad():
-        return Predictor(learner, learner.adapt(support), labels, reading, shape)
+    state = learned(learner, support, "this task")
+    return Predictor(learner, state, labels, reading, shape)
 
 
 def _support(

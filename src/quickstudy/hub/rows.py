@@ -16,7 +16,7 @@ from quickstudy.data.columns import Columns
 from quickstudy.data.frames import Frame, read_frame
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import DataError, RunError
-from quickstudy.hub.inputs import as_input, in_parts
+from quickstudy.hub.inputs import as_input, in_parts, learned
 from quickstudy.hub.tables import reading_of
 
 
@@ -113,8 +113,7 @@ class Reader:
         ).to(x)
         support = Examples(x, y, torch.ones(len(y)).to(x))
         check_targets(self.learner, Task(support, support))
-        with torch.no_grad():
-            return Support(self.learner.adapt(support), None, [len(y)], named)
+        return Support(learned(self.learner, support, frame.where), None, [len(y)], named)
 
     def _classes(
         self, frame: Frame, targets: Sequence[str], x: Tensor, named: Named | None
@@ -129,8 +128,7 @@ class Reader:
                 f"in {targets[0]!r}"
             )
         marks = torch.from_numpy(codes).to(x.device)
-        with torch.no_grad():
-            state = self.learner.adapt(examples(x, marks, len(labels)))
+        state = learned(self.learner, examples(x, marks, len(labels)), frame.where)
         return Support(state, labels, np.bincount(codes).tolist(), named)
 
     def _one_group(self, frame: Frame) -> None:

@@ -1,7 +1,7 @@
 """What data is to a run: tasks of its splits, and what is asked of it when it is opened."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from quickstudy.data.columns import Columns
 from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.errors import RunError
 from quickstudy.hub.config import Span
-from quickstudy.hub.kept import Kept
+from quickstudy.hub.kept import PARTS, Kept
 
 Split = Literal["train", "validation", "test", "all"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "all")
@@ -39,8 +39,10 @@ class Source(ABC):
         """What may be asked of a split's tasks: ways, shots and queries, or some of them."""
         return ("ways", "shots", "queries") if self.outputs is None else ("shots", "queries")
 
-    def fitting(self, split: Split, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
-        """These sizes of tasks, with fewer ways and queries where a split has no more."""
+    def fitting(
+        self, splits: Sequence[Split], ways: int, shots: int, queries: int
+    ) -> tuple[int, int, int]:
+        """These sizes of tasks, with fewer ways and queries where one of the splits has no more."""
         return ways, shots, queries
 
     @abstractmethod
@@ -71,12 +73,12 @@ class Source(ABC):
         return self.tasks("train", ways, shots, queries)
 
     def validation_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
-        """Meta-validation tasks, smaller than asked for where there are too few classes."""
-        return self.tasks("validation", ways, shots, queries)
+        """Meta-validation tasks, of as many classes and examples as there are."""
+        return self.tasks("validation", *self.fitting(PARTS[:2], ways, shots, queries))
 
     def contrast_tasks(self, ways: int, shots: int, queries: int) -> TaskSource[Task]:
         """Meta-train tasks of the sizes of `validation_tasks`, plain ones, to see the gap."""
-        return self.tasks("train", ways, shots, queries)
+        return self.tasks("train", *self.fitting(PARTS[:2], ways, shots, queries))
 
     def kept(self) -> Kept | None:
         """What a run keeps so as to find the same classes again; None where they are fixed."""

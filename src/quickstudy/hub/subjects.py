@@ -91,11 +91,12 @@ def open_domain(
     if data is None:
         raise RunError(f"{subject.path} does not say what it was trained on; name data with --data")
     source = open_for(subject.manifest, subject.path, data, subject.device)
-    if isinstance(source, Images | Rows) and not source.curated:
-        split = split or _unseen(source, subject)
-    split = split or "test"
+    model = f"the model in {subject.path}"
+    if split is None:
+        _refuse_unknown(source, subject)
+        split = never_seen(source, model)
     if isinstance(source, Images) and split != "train":
-        _refuse_seen(source, split, subject)
+        refuse_seen(_seen_images(source, subject), source.pool(split), source.name, model)
     return source, split
 
 
@@ -122,38 +123,56 @@ def open_for(
     return source
 
 
-def _unseen(source: Images | Rows, subject: Subject) -> Split:
-    """The split of a folder that holds what a model never saw: all, or what is not the run's own.
+def _refuse_unknown(source: Source, subject: Subject) -> None:
+    """Refuse the folder of a run that does not say which of its classes are which.
 
     Raises:
-        RunError: there is none, or nobody knows which classes they are.
+        RunError: this is one.
     """
     told = subject.manifest.training.get("kept") is not None
-    own = None if told else subject.trained_on
+    own = None if told or not isinstance(source, Images | Rows) else subject.trained_on
     if own is not None and Path(own).is_dir() and Path(own).samefile(source.name):
         raise RunError(
             f"{subject.path} was trained on {source.name} and does not say on which classes of it; "
             "name others with --data"
         )
+
+
+def never_seen(source: Source, model: str) -> Split:
+    """The split that holds what a model never saw.
+
+    Meta-test; of a folder or table all of it, unless some is the run's own.
+
+    Args:
+        source: opened with what the model's run kept of its own data.
+        model: which, for the message.
+
+    Raises:
+        RunError: there is none.
+    """
+    if not isinstance(source, Images | Rows) or source.curated:
+        return "test"
     if not {"all", "test"} & set(source.pools):
         what = "class" if source.outputs is None else "group"
-        raise RunError(f"{source.name} holds no {what} that the model in {subject.path} never saw")
+        raise RunError(f"{source.name} holds no {what} that {model} never saw")
     return "all" if "all" in source.pools else "test"
 
 
-def _refuse_seen(source: Images, split: Split, subject: Subject) -> None:
+def refuse_seen(seen: Pool | None, judged: Pool | None, name: str, model: str) -> None:
     """Refuse images that a model was trained on, whatever their classes are called now.
+
+    Args:
+        seen: what it was trained on; None where that is not known.
+        judged: what it is to be judged on; None where that is no pool of images.
+        name: of the data, for the message.
+        model: which, likewise.
 
     Raises:
         DataError: names the classes.
     """
-    seen = _seen_images(source, subject)
-    shared = shared_images(seen, source.pool(split)) if seen else []
+    shared = shared_images(seen, judged) if seen is not None and judged is not None else []
     if shared:
-        raise DataError(
-            f"{source.name} holds images that the model in {subject.path} was trained on: "
-            f"{listed(shared)}"
-        )
+        raise DataError(f"{name} holds images that {model} was trained on: {listed(shared)}")
 
 
 def _seen_images(source: Images, subject: Subject) -> Pool | None:

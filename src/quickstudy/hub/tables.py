@@ -110,19 +110,7 @@ class Rows(Source):
             where = "" if split == "all" else f", meta-{split} ({len(small)} {self.what})"
             raise DataError(f"{self.name}{where}: {error}{hint}") from None
 
-    def validation_tasks(self, ways: int, shots: int, queries: int) -> Groups | Episodes:
-        """Meta-validation tasks, of as many classes and rows as there are."""
-        return self.tasks("validation", *self._small(PARTS[:2], ways, shots, queries))
-
-    def contrast_tasks(self, ways: int, shots: int, queries: int) -> Groups | Episodes:
-        """Meta-train tasks of the same sizes."""
-        return self.tasks("train", *self._small(PARTS[:2], ways, shots, queries))
-
-    def fitting(self, split: Split, ways: int, shots: int, queries: int) -> tuple[int, int, int]:
-        """As many classes and rows as there are."""
-        return self._small([split], ways, shots, queries)
-
-    def _small(
+    def fitting(
         self, splits: Sequence[Split], ways: int, shots: int, queries: int
     ) -> tuple[int, int, int]:
         """The sizes of tasks that each of these splits has classes and rows for."""

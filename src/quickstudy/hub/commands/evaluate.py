@@ -18,8 +18,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="A name, a table or a folder of class folders; what it was trained on if not "
-            "given. "
-            "Several (given again, or A,B) are set beside the run's own meta-test."
+            "given. Several (given again, or A,B) are set beside the run's own meta-test."
         ),
     ] = None,
     split: Annotated[
@@ -199,8 +198,8 @@ def _show_rows(console: "Console", rows: Sequence[dict[str, Any]]) -> None:
     first = rows[0]
     classes = "accuracy" in first
     several = [key for key in ("data", "shots", "inner_steps") if len({r[key] for r in rows}) > 1]
-    same = f"{first['ways']}-way" if classes and "shots" in several else _size(first)
-    same = "tasks" if not classes and "shots" in several else same
+    each = f"{first['ways']}-way" if classes else "regression"
+    same = each if "shots" in several else _size(first)
     console.print(f"{first['run']}: {_heading(first, same)}", markup=False)
     table = Table()
     for key in several:

@@ -32,11 +32,11 @@ def described() -> list[dict[str, Any]]:
     found = [
         {
             "name": name,
-            "family": cls.family,  # type: ignore[attr-defined]
-            "paper": cls.paper,  # type: ignore[attr-defined]
-            "tasks": list(cls.tasks),  # type: ignore[attr-defined]
-            "meta_learned": cls.meta_learned,  # type: ignore[attr-defined]
-            "adapt_cost": cls.adapt_cost,  # type: ignore[attr-defined]
+            "family": cls.family,
+            "paper": cls.paper,
+            "tasks": list(cls.tasks),
+            "meta_learned": cls.meta_learned,
+            "adapt_cost": cls.adapt_cost,
         }
         for name, cls in LEARNERS.items()
     ]
