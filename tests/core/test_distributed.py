@@ -20,10 +20,10 @@ def test_what_no_process_has_a_gradient_of_stays_without(tmp_path):
         )
         for rank in range(2)
     ]
-    for process in started:
-        told = process.communicate(timeout=120)[0]
-        assert process.returncode == 0
-        numbers, grads, untouched = ast.literal_eval(told)
+    told = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    for said in told:
+        numbers, grads, untouched = ast.literal_eval(said)
         assert numbers == [2.0, 20.0]
         assert grads == [[[3.0, 3.0]] * 2, [[5.0, 5.0]] * 2, None]
         assert untouched == [[1.0, 1.0]] * 2

@@ -4,6 +4,7 @@ Usage: python two_processes.py MEETING RANK
 """
 
 import sys
+import weakref
 
 import torch
 from torch import distributed, nn
@@ -23,7 +24,10 @@ def main(meeting, rank):
     grads = [p.grad if p.grad is None else p.grad.tolist() for p in parameters.values()]
     optimizer.step()
     sys.stdout.write(repr((numbers.tolist(), grads, parameters["neither"].tolist())))
+    distributed.barrier()  # who leaves first would cut off one that still receives
+    group = weakref.ref(distributed.group.WORLD)
     distributed.destroy_process_group()
+    assert group() is None, "its threads outlive it and abort a program that ends"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ from torch import Tensor, distributed, nn
 from quickstudy.core.tasks import tree_map
 from quickstudy.errors import PeerLost
 
+if distributed.is_available():
+    # Its functions take the process group of their import as a default. Imported after processes
+    # have met (torch's optimizers do so), it would keep the group and its threads alive beyond
+    # destroy_process_group, and such a thread can abort a program that ends.
+    import torch.distributed.nn.functional
+
 
 def ranks() -> tuple[int, int]:
     """This process's rank and the number of processes; (0, 1) where none were started together.
