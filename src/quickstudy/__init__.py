@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from quickstudy._version import __version__
 
 if TYPE_CHECKING:
+    from quickstudy.apps import recommend
     from quickstudy.core import (
         SGD,
         Batching,
@@ -98,6 +99,8 @@ _ROOMS = {
     ),
     "nets": "MLP BatchNorm Conv4",
 }
+_MODULES = {"recommend": "apps.recommend"}
+"""Rooms of their own name."""
 _WHERE = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
@@ -156,6 +159,7 @@ __all__ = [
     "image_folder",
     "load",
     "omniglot",
+    "recommend",
     "save",
     "stack",
     "table",
@@ -163,6 +167,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"quickstudy.{_MODULES[name]}")
     if name not in _WHERE:
         raise AttributeError(f"module 'quickstudy' has no attribute {name!r}")
     value = getattr(import_module(f"quickstudy.{_WHERE[name]}"), name)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,6 +124,47 @@ class Frame(NamedTuple):
             row, column = infinite[0]
             raise DataError(f"{what} {names[column]!r} must be finite, got infinity in row {row}")
         return rows
+
+    def times(self, name: str) -> NDArray[np.float64]:
+        """A column of times in seconds [n]: numbers as they are; dates and ISO 8601 text read.
+
+        Raises:
+            DataError: the column is incomplete, infinite, or holds what does not read as a time.
+        """
+        import pyarrow as pa
+        from pyarrow import types
+
+        kind = self.arrow.schema.field(name).type
+        if self.is_numeric(name):
+            return self.numbers("time column", [name])[:, 0]
+        self.complete([name])
+        moment = pa.timestamp("us")
+        try:
+            if types.is_timestamp(kind) or types.is_date(kind):
+                moments = self.arrow[name].cast(moment, safe=False).to_numpy()
+            elif _is_text(kind):
+                moments = self.arrow[name].cast(pa.timestamp("us", tz="UTC")).to_numpy()
+            else:
+                raise DataError(f"time column {name!r} must be numbers or dates, got {kind}")
+        except pa.ArrowInvalid:
+            moments = self._dates(name)
+        seconds: NDArray[np.float64] = moments.astype("datetime64[us]").astype(np.float64) / 1e6
+        return seconds
+
+    def _dates(self, name: str) -> NDArray[Any]:
+        """Text as dates, one by one, so that the first that does not parse can be named."""
+        moments = []
+        for row, text in enumerate(self.arrow[name].to_pylist()):
+            try:
+                moment = datetime.fromisoformat(text)
+            except ValueError:
+                raise DataError(
+                    f"time column {name!r} must hold numbers or ISO 8601 dates, got {text!r} in "
+                    f"row {row}"
+                ) from None
+            zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            moments.append(np.datetime64(int(zoned.timestamp() * 1e6), "us"))
+        return np.array(moments)
 
     def _not_a_number(self, name: str) -> str:
         column = self.arrow[name]

@@ -1,0 +1,1 @@
+"""Where the library meets a field: wiring and domain data."""

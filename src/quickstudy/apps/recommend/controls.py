@@ -1,0 +1,207 @@
+"""What every recommender has to beat: no meta-learning, tuned on meta-validation users."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.evidence import profiles
+from quickstudy.apps.recommend.factors import Factors, ImplicitFactors
+from quickstudy.apps.recommend.log import Log
+from quickstudy.apps.recommend.metrics import ranked
+from quickstudy.apps.recommend.statistics import History, Statistics
+from quickstudy.apps.recommend.tasks import UserTask
+
+Floats = NDArray[np.float32]
+Scores = dict[str, Floats]
+
+WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""Of a scorer beside log-popularity, that tuning tries; scores are scaled to a spread of one."""
+PENALTIES = (0.06, 0.12, 0.25, 0.5)
+SHRINKAGES = (2.0, 4.0, 8.0, 16.0)
+IMPLICIT = ((10.0, 10.0), (40.0, 10.0), (10.0, 50.0))
+"""Confidence and penalty of implicit ALS that tuning tries."""
+
+
+class Settings(NamedTuple):
+    """What tuning chose.
+
+    Attributes:
+        weights: of each scorer beside log-popularity.
+        factors: penalty and shrinkage of rating factors.
+        implicit: confidence and penalty of implicit factors.
+    """
+
+    weights: dict[str, float]
+    factors: tuple[float, float]
+    implicit: tuple[float, float]
+
+
+class Controls:
+    """Closed-form recommenders of a catalogue.
+
+    Args:
+        known: statistics of the training users.
+        content: features of the catalogue.
+        log: the training users' interactions.
+        factors: penalty and shrinkage of rating factors.
+        implicit: confidence and penalty of implicit factors.
+    """
+
+    def __init__(
+        self,
+        known: Statistics,
+        content: Content,
+        log: Log,
+        *,
+        factors: tuple[float, float],
+        implicit: tuple[float, float],
+    ) -> None:
+        self.known, self.content = known, content
+        liked = log.rows(log.liked)
+        confidence, penalty = implicit
+        self.implicit = ImplicitFactors.of(liked, confidence=confidence, penalty=penalty)
+        self.factors: Factors | None = None
+        if known.scale is not None:
+            penalty, shrinkage = factors
+            self.factors = Factors.of(
+                log, known.mean, known.deviation, penalty=penalty, shrinkage=shrinkage
+            )
+
+    def pure(self, histories: Sequence[History]) -> Scores:
+        """Scores [histories, items] of each, not mixed."""
+        known = self.known
+        liked, _, _ = profiles(histories, known.items, known.liked_from)
+        moments = np.array([history.time for history in histories])
+        shape = (len(histories), known.items)
+        scores: Scores = {
+            "popularity": np.broadcast_to(np.log1p(known.likes), shape),
+            "recent popularity": known.recently_liked(moments)[:, 1],
+            "item neighbours": (liked @ known.neighbours).toarray(),
+            "EASE": known.eased_scores(liked),
+            "content neighbours": self._alike(liked),
+            "implicit ALS": np.stack([self._wanted(history) for history in histories]),
+        }
+        if self.factors is not None:
+            scores["item mean"] = np.broadcast_to(known.deviation, shape)
+            scores["rating ALS"] = np.stack([self._rated(history) for history in histories])
+        return scores
+
+    def scores(self, histories: Sequence[History], weights: dict[str, float]) -> Scores:
+        """Scores of each, and of each beside log-popularity."""
+        pure = self.pure(histories)
+        mixed = {
+            f"{name} + log-popularity": pure["popularity"] + weights[name] * scaled(scores)
+            for name, scores in pure.items()
+            if name in weights
+        }
+        both = pure["recent popularity"] + weights["both"] * scaled(pure["item neighbours"])
+        return {**pure, **mixed, "item neighbours + recent popularity": both}
+
+    def ratings(self, history: History, items: NDArray[np.int64]) -> Scores:
+        """Ratings of some items [m] by item means, with a bias folded in, with factors too."""
+        if self.factors is None:
+            return {}
+        known = self.known
+        mean = known.mean + known.deviation[items]
+        left = history.values - known.mean - known.deviation[history.items]
+        bias = self.factors.bias(left)
+        mine = self.factors.user(history.items, left - bias)
+        folded = mean + bias
+        return {
+            "item mean": mean,
+            "bias fold-in": folded,
+            "rating ALS": folded + self.factors.items[items] @ mine,
+        }
+
+    def _alike(self, profile: NDArray[np.float32]) -> Floats:
+        content = self.content
+        alike = (profile @ content.numbers) @ content.numbers.T
+        for block in (content.kinds, content.tokens):
+            if block.shape[1]:
+                alike = alike + ((profile @ block) @ block.T).toarray()
+        return np.asarray(alike, np.float32)
+
+    def _wanted(self, history: History) -> Floats:
+        return self.implicit.scores(history.items[history.values >= self.known.liked_from])
+
+    def _rated(self, history: History) -> Floats:
+        rated = self.ratings(history, np.arange(self.known.items))
+        return np.asarray(rated["rating ALS"], np.float32)
+
+
+def scaled(scores: Floats) -> Floats:
+    """Scores whose spread over the catalogue is one, for every history."""
+    spread: Floats = scores / np.maximum(scores.std(1, keepdims=True), 1e-9)
+    return spread
+
+
+def tune(known: Statistics, content: Content, log: Log, tasks: Sequence[UserTask]) -> Settings:
+    """The best settings for meta-validation users, by nDCG@10 and by squared error.
+
+    Args:
+        known: statistics of other users than the tasks'.
+        content: features of the catalogue.
+        log: those users' interactions.
+        tasks: of the meta-validation users.
+    """
+    histories = [task.history for task in tasks]
+
+    def built(factors: tuple[float, float], implicit: tuple[float, float]) -> Controls:
+        return Controls(known, content, log, factors=factors, implicit=implicit)
+
+    factors = (PENALTIES[0], SHRINKAGES[0])
+    if known.scale is not None:
+        pairs = [(penalty, shrinkage) for penalty in PENALTIES for shrinkage in SHRINKAGES]
+        factors = min(pairs, key=lambda pair: _error(known, log, pair, tasks))
+    best, chosen = -1.0, IMPLICIT[0]
+    controls = built(factors, chosen)
+    for pair in IMPLICIT:
+        controls.implicit = ImplicitFactors.of(
+            log.rows(log.liked), confidence=pair[0], penalty=pair[1]
+        )
+        wanted = np.stack([controls._wanted(history) for history in histories])
+        if (value := _ndcg(wanted, tasks, known.liked_from)) > best:
+            best, chosen = value, pair
+    pure = built(factors, chosen).pure(histories)
+
+    def best_weight(base: str, name: str) -> float:
+        mixed = {w: pure[base] + w * scaled(pure[name]) for w in WEIGHTS}
+        return max(WEIGHTS, key=lambda w: _ndcg(mixed[w], tasks, known.liked_from))
+
+    weights = {name: best_weight("popularity", name) for name in pure if "popularity" not in name}
+    weights["both"] = best_weight("recent popularity", "item neighbours")
+    return Settings(weights, factors, chosen)
+
+
+def _ndcg(scores: Floats, tasks: Sequence[UserTask], liked_from: float) -> float:
+    found = [
+        ranked(row, task.history.items, task.relevant(liked_from)).ndcg10
+        for row, task in zip(scores, tasks, strict=True)
+    ]
+    return (
+        float(np.nanmean([-1.0, *found]))
+        if not np.isfinite(found).any()
+        else float(np.nanmean(found))
+    )
+
+
+def _error(
+    known: Statistics, log: Log, pair: tuple[float, float], tasks: Sequence[UserTask]
+) -> float:
+    """Mean over users of the error of rating factors with this penalty and shrinkage."""
+    penalty, shrinkage = pair
+    factors = Factors.of(log, known.mean, known.deviation, penalty=penalty, shrinkage=shrinkage)
+    return float(np.mean(list(_errors(known, factors, tasks))))
+
+
+def _errors(known: Statistics, factors: Factors, tasks: Sequence[UserTask]) -> Iterator[float]:
+    for task in tasks:
+        support, later = task.history.items, task.later
+        left = task.history.values - known.mean - known.deviation[support]
+        bias = factors.bias(left)
+        mine = factors.user(support, left - bias)
+        said = known.mean + known.deviation[later] + bias + factors.items[later] @ mine
+        yield float(np.sqrt(((said - task.values) ** 2).mean()))

@@ -1,0 +1,204 @@
+"""New users, folded in by every model: the protocol, the figures, and differences in pairs."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.controls import Controls, tune
+from quickstudy.apps.recommend.log import Log
+from quickstudy.apps.recommend.metrics import LOWER_IS_BETTER, NAMES, interval, ranked
+from quickstudy.apps.recommend.reader import INNER_FOLDS, meta_train
+from quickstudy.apps.recommend.statistics import Statistics
+from quickstudy.apps.recommend.tasks import Timelines, UserTask, folds, of_users
+from quickstudy.errors import DataError
+
+OURS = "quickstudy"
+FOLDS = 5
+TUNED_AT = 5
+"""The support size that controls are tuned at."""
+TOGETHER = 64
+
+Figures = dict[tuple[str, int, str], dict[int, list[float]]]
+"""Model, shots and metric to each user's figures, one a seed."""
+
+
+class Split(NamedTuple):
+    """Who is known, and who is asked about.
+
+    Attributes:
+        known: interactions of training users.
+        asked: interactions of the others.
+        users: the test users.
+        seed: of ties, folds and heads.
+    """
+
+    known: Log
+    asked: Log
+    users: NDArray[np.int64]
+    seed: int
+
+
+def by_folds(log: Log, seeds: int) -> Iterator[Split]:
+    """Five folds of users for each seed; a fold's users are asked about, all others are known."""
+    for seed in range(seeds):
+        for train, test in folds(log, FOLDS, seed):
+            yield Split(of_users(log, train), log, test, seed)
+
+
+def by_time(log: Log, share: float, seeds: int) -> Iterator[Split]:
+    """One cut in time, for each seed: nothing later is known, only users who come later are asked.
+
+    Args:
+        log: the interactions.
+        share: of users, by their first interaction, who come before the cut.
+        seeds: how many.
+
+    Raises:
+        DataError: the share is not between 0 and 1, or too few users come after the cut.
+    """
+    if not 0 < share < 1:
+        raise DataError(f"the time cut must be a share of users between 0 and 1, got {share:g}")
+    first = np.full(len(log.users), np.inf)
+    np.minimum.at(first, log.user, log.time)
+    cut = float(np.quantile(first[np.isfinite(first)], share, method="lower"))
+    new = np.flatnonzero(np.isfinite(first) & (first > cut))
+    if len(new) < 2:
+        raise DataError(f"a time cut needs two users who come after it, got {len(new)}")
+    for seed in range(seeds):
+        yield Split(log.rows(log.time <= cut), log, new, seed)
+
+
+def evaluate(
+    splits: Sequence[Split],
+    content: Content,
+    shots: Sequence[int],
+    *,
+    looked: Callable[[int, int], None] | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Figures of ours and of every control, and the differences of pairs.
+
+    Each user's figures are averaged over seeds; means, and intervals of 95 %, are over users.
+    Ranking is of the whole catalogue but for the support; relevant is what was liked later.
+
+    Args:
+        splits: who is known and who is asked about.
+        content: features of the catalogue.
+        shots: support sizes.
+        looked: called with the number of splits done, and of all.
+
+    Raises:
+        DataError: no user has anything to ask after a support set of some size.
+    """
+    figures: Figures = defaultdict(lambda: defaultdict(list))
+    for place, split in enumerate(splits):
+        _judge(split, content, shots, figures)
+        if looked is not None:
+            looked(place + 1, len(splits))
+    for size in shots:
+        if not figures.get((OURS, size, "ndcg10")):
+            raise DataError(
+                f"no user has more than {size} interactions, so {size} shots leave nothing to ask"
+            )
+    return {"rows": _rows(figures, shots), "paired": _pairs(figures, shots)}
+
+
+def _judge(split: Split, content: Content, shots: Sequence[int], figures: Figures) -> None:
+    known = Statistics.of(split.known, factors=False)
+    settings = _tuned(split, content)
+    controls = Controls(
+        known, content, split.known, factors=settings.factors, implicit=settings.implicit
+    )
+    reader = meta_train(split.known, content, seed=split.seed)
+    timelines = Timelines(split.asked, split.seed)
+    for size in shots:
+        tasks = timelines.tasks(split.users.tolist(), size)
+        for start in range(0, len(tasks), TOGETHER):
+            part = tasks[start : start + TOGETHER]
+            histories = [task.history for task in part]
+            scores = controls.scores(histories, settings.weights)
+            scores[OURS] = reader.rank(histories)
+            for row, task in enumerate(part):
+                for model, all_scores in scores.items():
+                    found = ranked(
+                        all_scores[row], task.history.items, task.relevant(known.liked_from)
+                    )
+                    figures[model, size, "ndcg10"][task.user].append(found.ndcg10)
+                    figures[model, size, "recall20"][task.user].append(found.recall20)
+                if reader.rating is not None:
+                    said = controls.ratings(task.history, task.later)
+                    said[OURS] = reader.rate(task.history, task.later)
+                    _count_errors(figures, said, size, task)
+
+
+def _count_errors(
+    figures: Figures, said: dict[str, NDArray[np.float32]], size: int, task: UserTask
+) -> None:
+    for model, ratings in said.items():
+        wrong = ratings.astype(np.float64) - task.values
+        figures[model, size, "rmse"][task.user].append(float(np.sqrt((wrong**2).mean())))
+        figures[model, size, "mae"][task.user].append(float(np.abs(wrong).mean()))
+
+
+def _tuned(split: Split, content: Content) -> Any:
+    """Settings of the controls, chosen on a fold of the training users."""
+    train, validation = next(folds(split.known, INNER_FOLDS, split.seed))
+    log = of_users(split.known, train)
+    tasks = Timelines(split.known, split.seed).tasks(validation.tolist(), TUNED_AT)
+    if not tasks:
+        tasks = Timelines(split.known, split.seed).tasks(validation.tolist(), 1)
+    return tune(Statistics.of(log, factors=False), content, log, tasks)
+
+
+def _of_users(figures: Figures, model: str, size: int, metric: str) -> NDArray[np.float64]:
+    """Each user's figure, averaged over seeds, in the order of users."""
+    held = figures.get((model, size, metric), {})
+    return np.array([np.mean(held[user]) for user in sorted(held)])
+
+
+def _rows(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
+    models = sorted({model for model, _, _ in figures}, key=lambda m: (m != OURS, m))
+    rows = []
+    for model in models:
+        for size in shots:
+            row: dict[str, Any] = {"model": model, "control": model != OURS, "shots": size}
+            half: dict[str, float | None] = {}
+            for metric in NAMES:
+                values = _of_users(figures, model, size, metric)
+                there = values[np.isfinite(values)]
+                row[metric] = float(there.mean()) if len(there) else None
+                width = interval(values)
+                half[metric] = width if np.isfinite(width) else None
+                row["users"] = max(row.get("users", 0), len(there))
+            rows.append({**row, "interval95": half})
+    return rows
+
+
+def _pairs(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
+    """Ours less each control, user by user; `better` where the interval leaves out zero."""
+    pairs = []
+    models = sorted({model for model, _, _ in figures if model != OURS})
+    for metric in NAMES:
+        for size in shots:
+            ours = _of_users(figures, OURS, size, metric)
+            for model in models:
+                theirs = _of_users(figures, model, size, metric)
+                if not len(theirs):
+                    continue
+                gap = ours - theirs
+                mean, half = float(np.nanmean(gap)), interval(gap)
+                sign = -1 if metric in LOWER_IS_BETTER else 1
+                pairs.append(
+                    {
+                        "metric": metric,
+                        "shots": size,
+                        "control": model,
+                        "difference": mean,
+                        "interval95": half if np.isfinite(half) else None,
+                        "better": bool(np.isfinite(half) and sign * mean > half),
+                    }
+                )
+    return pairs

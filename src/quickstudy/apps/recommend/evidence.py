@@ -1,0 +1,142 @@
+"""What speaks for an item after a history, as numbers that a head weighs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.statistics import History, Statistics
+
+Floats = NDArray[np.float32]
+
+RANKING = (
+    "log likes",
+    "log interactions",
+    "liked just now",
+    "liked lately",
+    "liked of late",
+    "mean rating",
+    "neighbours of liked",
+    "neighbours of others",
+    "regression on liked",
+    "tags of liked",
+    "tags of others",
+    "words of liked",
+    "numbers of history",
+    "age",
+    "support size",
+)
+"""What each column of the evidence for ranking is."""
+LATELY = RANKING.index("liked lately")
+NEIGHBOURS = RANKING.index("neighbours of liked")
+
+RATING = (
+    "item deviation",
+    "log interactions",
+    "user bias",
+    "spread of history",
+    "factors",
+    "neighbours",
+    "content",
+    "support size",
+)
+"""What each column of the evidence for ratings is."""
+
+
+def profiles(
+    histories: Sequence[History], items: int, liked_from: float
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix, sparse.csr_matrix]:
+    """What was liked, what was not, and all of it [histories, items]; rows of length one."""
+    built = []
+    for wanted in (True, False, None):
+        chosen = [
+            h.items if wanted is None else h.items[(h.values >= liked_from) == wanted]
+            for h in histories
+        ]
+        sizes = np.array([len(c) for c in chosen])
+        rows = np.repeat(np.arange(len(chosen)), sizes)
+        columns = np.concatenate([*chosen, np.empty(0, np.int64)])
+        data = (1 / np.sqrt(np.maximum(sizes, 1)))[rows].astype(np.float32)
+        built.append(sparse.csr_matrix((data, (rows, columns)), (len(chosen), items)))
+    return built[0], built[1], built[2]
+
+
+def for_ranking(known: Statistics, content: Content, histories: Sequence[History]) -> Floats:
+    """Evidence for every item of the catalogue [histories, items, len(RANKING)]."""
+    liked, others, both = profiles(histories, known.items, known.liked_from)
+    times = np.array([history.time for history in histories])
+    recent = known.recently_liked(times)
+    sizes = np.log1p(np.array([len(h.items) for h in histories], np.float32))
+    columns = [
+        np.log1p(known.likes)[None],
+        np.log1p(known.counts)[None],
+        recent[:, 0],
+        recent[:, 1],
+        recent[:, 2],
+        known.deviation[None],
+        np.sqrt((liked @ known.neighbours).toarray()),
+        np.sqrt((others @ known.neighbours).toarray()),
+        np.clip(known.eased_scores(liked), -0.1, 1.0),
+        _alike(liked, content.kinds),
+        _alike(others, content.kinds),
+        _alike(liked, content.tokens),
+        (both @ content.numbers) @ content.numbers.T,
+        known.age(times),
+        sizes[:, None],
+    ]
+    evidence = np.empty((len(histories), known.items, len(columns)), np.float32)
+    for place, column in enumerate(columns):
+        evidence[:, :, place] = column
+    return evidence
+
+
+def _alike(profile: sparse.csr_matrix, features: sparse.csr_matrix) -> Floats:
+    """How much each item's features are those of a profile [histories, items]."""
+    if not features.shape[1]:
+        return np.zeros(profile.shape, np.float32)
+    alike: Floats = ((profile @ features) @ features.T).toarray()
+    return alike
+
+
+def for_rating(
+    known: Statistics, content: Content, history: History, items: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Evidence for ratings of some items [m, len(RATING)], and what bias and means say [m]."""
+    factors = known.factors
+    assert factors is not None, "statistics of ratings"
+    left = history.values - known.mean - known.deviation[history.items]
+    bias = factors.bias(left)
+    residual = left - bias
+    support = len(history.items)
+    mine = factors.user(history.items, residual)
+    near = known.neighbours[items][:, history.items]
+    alike = _similarity(content, items, history.items)
+    columns = [
+        known.deviation[items],
+        np.log1p(known.counts[items]),
+        np.full(len(items), bias),
+        np.full(len(items), residual.std() if support else 0.0),
+        factors.items[items] @ mine,
+        (near @ residual) / (np.asarray(near.sum(1)).ravel() + 0.2),
+        (alike @ residual) / (alike.sum(1) + 2.0),
+        np.full(len(items), np.log1p(support)),
+    ]
+    plain = known.mean + known.deviation[items] + bias
+    return np.stack(columns, axis=1).astype(np.float32), plain.astype(np.float32)
+
+
+def _similarity(content: Content, items: NDArray[np.int64], others: NDArray[np.int64]) -> Floats:
+    """Similarity of features, between 0 and 1 [items, others]."""
+    blocks = [
+        (block[items] @ block[others].T).toarray()
+        for block in (content.kinds, content.tokens)
+        if block.shape[1]
+    ]
+    if content.numbers.shape[1]:
+        blocks.append(content.numbers[items] @ content.numbers[others].T)
+    if not blocks:
+        return np.zeros((len(items), len(others)), np.float32)
+    mean: Floats = np.mean(blocks, axis=0)
+    return mean

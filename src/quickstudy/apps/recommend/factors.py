@@ -1,0 +1,147 @@
+"""Ratings as products of factors, and the closed form that finds a new user's from a few."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quickstudy.apps.recommend.log import Log
+
+Floats = NDArray[np.float32]
+WIDTH = 10
+SWEEPS = 8
+PENALTY = 0.12
+"""Of factors, for each rating that they explain (Zhou et al. 2008, eq. 3)."""
+USER_SHRINKAGE = 8.0
+"""Ratings that a user's bias is mixed with, all of them average."""
+CHUNK = 200_000
+
+
+class Factors(NamedTuple):
+    """Items' factors of what means and biases leave of ratings.
+
+    Attributes:
+        items: [items, width].
+        penalty: of a user's factors, for each rating.
+        shrinkage: of a user's bias.
+    """
+
+    items: Floats
+    penalty: float = PENALTY
+    shrinkage: float = USER_SHRINKAGE
+
+    @classmethod
+    def of(
+        cls,
+        log: Log,
+        mean: float,
+        deviation: Floats,
+        *,
+        width: int = WIDTH,
+        penalty: float = PENALTY,
+        shrinkage: float = USER_SHRINKAGE,
+    ) -> "Factors":
+        """Alternating least squares on the residuals of a log's ratings."""
+        _, user = np.unique(log.user, return_inverse=True)
+        left = log.value - mean - deviation[log.item]
+        counts = np.bincount(user)
+        bias = np.bincount(user, left) / (counts + shrinkage)
+        residual = torch.from_numpy((left - bias[user]).astype(np.float32))
+        users, items = torch.from_numpy(user), torch.from_numpy(log.item)
+        generator = torch.Generator().manual_seed(0)
+        theirs = 0.1 * torch.randn(len(log.items), width, generator=generator)
+        for _ in range(SWEEPS):
+            mine = _solve(users, items, residual, theirs, len(counts), penalty)
+            theirs = _solve(items, users, residual, mine, len(log.items), penalty)
+        return cls(theirs.numpy(), penalty, shrinkage)
+
+    def bias(self, residuals: Floats) -> float:
+        """A user's bias from the residuals of some ratings [k] against the items' means."""
+        return float(residuals.sum() / (len(residuals) + self.shrinkage))
+
+    def user(self, items: NDArray[np.int64], residuals: Floats) -> Floats:
+        """A user's factors [width] from ratings' residuals [k], the bias taken off."""
+        chosen = self.items[items]
+        gram = chosen.T @ chosen
+        gram[np.diag_indices_from(gram)] += self.penalty * max(len(items), 1)
+        solved: Floats = np.linalg.solve(gram, chosen.T @ residuals).astype(np.float32)
+        return solved
+
+
+def _solve(
+    side: Tensor, other: Tensor, residual: Tensor, factors: Tensor, count: int, penalty: float
+) -> Tensor:
+    """Ridge regressions of one side's ratings on the other side's factors [count, width]."""
+    width = factors.shape[1]
+    gram = torch.zeros(count, width * width)
+    right = torch.zeros(count, width)
+    for part in torch.arange(len(side)).split(CHUNK):
+        chosen = factors[other[part]]
+        outer = (chosen[:, :, None] * chosen[:, None]).flatten(1)
+        gram.index_add_(0, side[part], outer)
+        right.index_add_(0, side[part], chosen * residual[part, None])
+    rated = torch.bincount(side, minlength=count).clamp(min=1)
+    ridge = penalty * rated[:, None, None] * torch.eye(width)
+    solved: Tensor = torch.linalg.solve(gram.view(count, width, width) + ridge, right)
+    return solved
+
+
+class ImplicitFactors(NamedTuple):
+    """Items' factors of who wanted what (Hu, Koren and Volinsky 2008).
+
+    Attributes:
+        items: [items, width].
+        confidence: alpha of their eq. 1, in what was wanted.
+        penalty: lambda of their eq. 3.
+    """
+
+    items: Floats
+    confidence: float
+    penalty: float
+
+    @classmethod
+    def of(
+        cls,
+        liked: Log,
+        *,
+        width: int = 24,
+        confidence: float = 10.0,
+        penalty: float = 10.0,
+        sweeps: int = 6,
+    ) -> "ImplicitFactors":
+        """Alternating least squares on what was liked."""
+        _, user = np.unique(liked.user, return_inverse=True)
+        users, items = torch.from_numpy(user), torch.from_numpy(liked.item)
+        generator = torch.Generator().manual_seed(0)
+        theirs = 0.1 * torch.randn(len(liked.items), width, generator=generator)
+        for _ in range(sweeps):
+            mine = _wanted(users, items, theirs, int(user.max()) + 1, confidence, penalty)
+            theirs = _wanted(items, users, mine, len(liked.items), confidence, penalty)
+        return cls(theirs.numpy(), confidence, penalty)
+
+    def scores(self, wanted: NDArray[np.int64]) -> Floats:
+        """Preferences for all items [items] of one who wanted these [k]."""
+        chosen = self.items[wanted]
+        gram = self.items.T @ self.items + self.confidence * chosen.T @ chosen
+        gram[np.diag_indices_from(gram)] += self.penalty
+        mine = np.linalg.solve(gram, (1 + self.confidence) * chosen.sum(0))
+        scores: Floats = (self.items @ mine).astype(np.float32)
+        return scores
+
+
+def _wanted(
+    side: Tensor, other: Tensor, factors: Tensor, count: int, confidence: float, penalty: float
+) -> Tensor:
+    width = factors.shape[1]
+    gram = torch.zeros(count, width * width)
+    right = torch.zeros(count, width)
+    for part in torch.arange(len(side)).split(CHUNK // 4):
+        chosen = factors[other[part]]
+        gram.index_add_(0, side[part], (chosen[:, :, None] * chosen[:, None]).flatten(1))
+        right.index_add_(0, side[part], chosen)
+    shared = factors.T @ factors + penalty * torch.eye(width)
+    full = shared + confidence * gram.view(count, width, width)
+    solved: Tensor = torch.linalg.solve(full, (1 + confidence) * right)
+    return solved

@@ -1,0 +1,191 @@
+"""Interactions of users with items, from any table."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickstudy.data.frames import Frame, read_frame
+from quickstudy.errors import DataError
+
+USER = ("user", "userid", "customer", "customerid", "visitor", "visitorid", "account", "member")
+ITEM = ("item", "itemid", "movie", "movieid", "product", "productid", "sku", "article", "book")
+VALUE = ("rating", "value", "score", "stars", "preference")
+TIME = ("timestamp", "time", "date", "datetime", "when")
+LIKED = 0.75
+"""Where on the scale liking begins: 4 of 1..5 and of .5..5, 7.5 of 0..10."""
+
+
+class Log(NamedTuple):
+    """Interactions as arrays; users and items as places in lists of names.
+
+    Attributes:
+        user: int64 [n].
+        item: int64 [n].
+        value: float32 [n]; ones where there are no ratings.
+        time: float64 [n], in seconds, or in rows where there are no times.
+        users: their names.
+        items: the names of the whole catalogue; not all need have interactions.
+        scale: the lowest and the highest rating; None where feedback is implicit.
+        report: what was noticed on reading, a line each.
+    """
+
+    user: NDArray[np.int64]
+    item: NDArray[np.int64]
+    value: NDArray[np.float32]
+    time: NDArray[np.float64]
+    users: Sequence[str]
+    items: Sequence[str]
+    scale: tuple[float, float] | None
+    report: tuple[str, ...] = ()
+
+    @property
+    def liked_from(self) -> float:
+        """The lowest rating of what was liked; everything is, where feedback is implicit."""
+        if self.scale is None:
+            return 0.0
+        low, high = self.scale
+        return low + LIKED * (high - low)
+
+    @property
+    def liked(self) -> NDArray[np.bool_]:
+        """[n] bools."""
+        return np.asarray(self.value >= self.liked_from)
+
+    def rows(self, chosen: NDArray[Any]) -> "Log":
+        """Some of the interactions, of the same users and items.
+
+        Args:
+            chosen: places [m] or bools [n].
+        """
+        arrays = (a[chosen] for a in (self.user, self.item, self.value, self.time))
+        return self._replace(**dict(zip(("user", "item", "value", "time"), arrays, strict=True)))
+
+    def catalogued(self, names: Sequence[str]) -> "Log":
+        """The same interactions in a catalogue that also holds these items."""
+        places = {name: place for place, name in enumerate(names)}
+        more = [name for name in self.items if name not in places]
+        places |= {name: len(names) + place for place, name in enumerate(more)}
+        moved = np.array([places[name] for name in self.items], np.int64)
+        return self._replace(item=moved[self.item], items=[*names, *more])
+
+
+def interactions(
+    source: Any,
+    *,
+    user: str | None = None,
+    item: str | None = None,
+    value: str | None = None,
+    time: str | None = None,
+    scale: tuple[float, float] | None = None,
+) -> Log:
+    """Interactions from a CSV or parquet file, or a pandas, polars or arrow table.
+
+    Columns that are not named are looked for by the usual names (`userId`, `product`, `stars`,
+    `timestamp`, ...), whatever their case. Without a column of values feedback is implicit;
+    without one of times the order of rows is taken for the order in time. Who rated an item more
+    than once is taken at the latest word.
+
+    Args:
+        source: see `quickstudy.table`.
+        user: the column of users.
+        item: the column of items.
+        value: the column of ratings, or of any other numbers that say how much was liked.
+        time: the column of times: numbers, dates, or text that reads as dates (ISO 8601).
+        scale: the lowest and the highest rating; those that occur where not given.
+
+    Raises:
+        DataError: a column is missing or twofold, incomplete, of the wrong kind, or outside of the
+            scale; or there are fewer than two users or items.
+
+    Examples:
+        >>> log = interactions({"user": ["a", "a", "b"], "item": [1, 2, 2], "stars": [5, 1, 4]})
+        >>> log.users, log.items, log.value.tolist(), log.liked.tolist()
+        (['a', 'b'], ['1', '2'], [5.0, 1.0, 4.0], [True, False, True])
+    """
+    frame = read_frame(_as_table(source))
+    user = column(frame, "user", user, USER)
+    item = column(frame, "item", item, ITEM)
+    value = column(frame, "value", value, VALUE, needed=False)
+    time = column(frame, "time", time, TIME, needed=False)
+    named = [name for name in (user, item, value, time) if name is not None]
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"user, item, value and time must be columns of their own, got {twice[0]!r} twice"
+        )
+    users, user_codes = frame.codes(str(user))
+    items, item_codes = frame.codes(str(item))
+    if len(users) < 2 or len(items) < 2:
+        raise DataError(
+            f"{frame.where} must hold two users and two items at least, got {len(users)} and "
+            f"{len(items)}"
+        )
+    values = np.ones(len(user_codes), np.float32)
+    if value is not None:
+        values = frame.numbers("value column", [value])[:, 0].astype(np.float32)
+    times = np.arange(len(user_codes), dtype=np.float64) if time is None else frame.times(time)
+    log = Log(user_codes, item_codes, values, times, users, items, None)
+    return _once(_scaled(log, value, scale))
+
+
+def _as_table(source: Any) -> Any:
+    """A dictionary of columns as something that pyarrow reads, anything else as it is."""
+    return {str(k): list(v) for k, v in source.items()} if isinstance(source, dict) else source
+
+
+def column(
+    frame: Frame, what: str, name: str | None, usual: Sequence[str], *, needed: bool = True
+) -> str | None:
+    """The column of that name; or where none is told, the one whose name is usual."""
+    if name is not None:
+        frame.known(f"{what} column", [name])
+        return name
+    plain = {_plain(held): held for held in reversed(frame.names)}
+    found = next((plain[wanted] for wanted in usual if wanted in plain), None)
+    if found is None and needed:
+        held = ", ".join(frame.names[:20])
+        raise DataError(
+            f"{frame.where} has no column that looks like the {what}; name it, one of {held}"
+        )
+    return found
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _scaled(log: Log, value: str | None, scale: tuple[float, float] | None) -> Log:
+    """The log with the scale of its ratings, where these say anything."""
+    if value is None:
+        if scale is not None:
+            raise DataError(f"a scale needs a column of values, got scale {scale} without one")
+        return log
+    low, high = float(log.value.min()), float(log.value.max())
+    if scale is None and low == high:
+        said = f"all values of {value!r} are {low:g}: feedback is taken as implicit"
+        return log._replace(value=np.ones_like(log.value), report=(*log.report, said))
+    wanted = scale or (low, high)
+    if not (np.isfinite(wanted).all() and wanted[0] < wanted[1]):
+        raise DataError(f"a scale must be a lower and a higher number, got {wanted}")
+    outside = np.flatnonzero((log.value < wanted[0]) | (log.value > wanted[1]))
+    if len(outside):
+        raise DataError(
+            f"values must lie on the scale {wanted[0]:g} to {wanted[1]:g}, got "
+            f"{log.value[outside[0]]:g} in row {outside[0]} ({len(outside)} such rows)"
+        )
+    return log._replace(scale=(float(wanted[0]), float(wanted[1])))
+
+
+def _once(log: Log) -> Log:
+    """One interaction for each user and item: the latest in time, and in rows where tied."""
+    order = np.lexsort((np.arange(len(log.user)), log.time, log.item, log.user))
+    last = np.ones(len(order), bool)
+    user, item = log.user[order], log.item[order]
+    last[:-1] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
+    dropped = int((~last).sum())
+    if not dropped:
+        return log
+    said = f"{dropped} of {len(order)} rows repeat a user and an item: the latest was kept"
+    return log.rows(np.sort(order[last]))._replace(report=(*log.report, said))

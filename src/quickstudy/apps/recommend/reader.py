@@ -1,0 +1,179 @@
+"""Reading a history: closed-form evidence, weighed by heads that are meta-learned across users.
+
+Whatever is learned from a training user's tasks must not have been counted from the same user:
+training users are divided into folds, and each fold is judged by the statistics of the others.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.evidence import LATELY, NEIGHBOURS, for_ranking, for_rating
+from quickstudy.apps.recommend.heads import Head, RankingTask, train_ranking, train_rating
+from quickstudy.apps.recommend.log import Log
+from quickstudy.apps.recommend.statistics import History, Statistics
+from quickstudy.apps.recommend.tasks import Timelines, UserTask, folds, of_users
+from quickstudy.errors import DataError
+
+Floats = NDArray[np.float32]
+
+SHOTS = (1, 2, 3, 5, 7, 10)
+"""Support sizes that heads are meta-trained with."""
+INNER_FOLDS = 5
+LIKELY = 200
+"""Candidates of a training task that the prior puts first; the others are drawn."""
+DRAWN = 100
+RELEVANT = 150
+"""Relevant items of a training task, at most."""
+PRIOR = {LATELY: 1.0, NEIGHBOURS: 2.1}
+"""Weights that a ranking head begins with: recent popularity and neighbours."""
+TOGETHER = 64
+"""Histories whose evidence is held at once."""
+QUERIES = 50
+"""Ratings of one training task, at most."""
+
+
+class Reader(NamedTuple):
+    """What is known of a catalogue, and the heads that weigh it for a history.
+
+    Attributes:
+        known: statistics of the training users.
+        content: features of the catalogue.
+        ranking: scores of evidence.
+        rating: corrections of ratings; None where feedback is implicit.
+    """
+
+    known: Statistics
+    content: Content
+    ranking: Head
+    rating: Head | None
+
+    @torch.no_grad()
+    def rank(self, histories: Sequence[History]) -> Floats:
+        """Scores of the whole catalogue [histories, items]; the higher the sooner."""
+        scores = [
+            self.ranking(torch.from_numpy(for_ranking(self.known, self.content, part))).numpy()
+            for part in _parts(histories)
+        ]
+        return np.concatenate(scores) if scores else np.zeros((0, self.known.items), np.float32)
+
+    @torch.no_grad()
+    def rate(self, history: History, items: NDArray[np.int64]) -> Floats:
+        """The ratings that a user would give to some items [m].
+
+        Raises:
+            DataError: feedback is implicit; there are no ratings.
+        """
+        if self.rating is None:
+            raise DataError("feedback is implicit here, so there are no ratings to predict")
+        evidence, plain = for_rating(self.known, self.content, history, items)
+        rated: Floats = plain + self.rating(torch.from_numpy(evidence)).numpy()
+        return rated
+
+
+def meta_train(
+    log: Log,
+    content: Content,
+    *,
+    seed: int = 0,
+    shots: Sequence[int] = SHOTS,
+    looked: Callable[[int, int], None] | None = None,
+) -> Reader:
+    """Meta-learn heads from the users of a log, each a task of every size.
+
+    Args:
+        log: interactions of the training users, in the catalogue of `content`.
+        content: features of the items; `nothing` where none are known.
+        seed: of folds, ties, candidates and heads.
+        shots: support sizes.
+        looked: called with the number of folds of users that were read, and of all.
+
+    Raises:
+        DataError: too few users, or none whose later interactions can be asked for.
+    """
+    generator = np.random.default_rng(seed)
+    timelines = Timelines(log, seed)
+    ranking: list[RankingTask] = []
+    rating: list[tuple[Floats, Floats]] = []
+    for fold, (others, users) in enumerate(folds(log, INNER_FOLDS, seed)):
+        known = Statistics.of(of_users(log, others), factors=log.scale is not None)
+        for size in shots:
+            tasks = timelines.tasks(users.tolist(), size)
+            ranking.extend(_ranking_tasks(known, content, tasks, generator))
+            if log.scale is not None:
+                rating.extend(_rating_rows(known, content, task, generator) for task in tasks)
+        if looked is not None:
+            looked(fold + 1, INNER_FOLDS)
+    if not ranking:
+        raise DataError(
+            f"no user likes anything after the first {min(shots)} interactions, so there is "
+            "nothing to learn a ranking from"
+        )
+    known = Statistics.of(log, factors=log.scale is not None)
+    rater = None
+    if rating:
+        evidence, residual = (
+            torch.from_numpy(np.concatenate(part)) for part in zip(*rating, strict=True)
+        )
+        rater = train_rating(evidence, residual, seed)
+    return Reader(known, content, train_ranking(ranking, PRIOR, seed), rater)
+
+
+def _ranking_tasks(
+    known: Statistics,
+    content: Content,
+    tasks: Sequence[UserTask],
+    generator: np.random.Generator,
+) -> Iterator[RankingTask]:
+    asked = [task for task in tasks if len(task.relevant(known.liked_from))]
+    spread = np.sqrt(known.counts + 0.2)
+    spread = 0.5 * spread / spread.sum() + 0.5 / known.items
+    for part in _parts(asked):
+        evidence = for_ranking(known, content, [task.history for task in part])
+        for task, rows in zip(part, evidence, strict=True):
+            prior = sum(weight * rows[:, column] for column, weight in PRIOR.items())
+            yield _candidates(task, rows, prior, spread, known.liked_from, generator)
+
+
+def _candidates(
+    task: UserTask,
+    evidence: Floats,
+    prior: Floats,
+    spread: NDArray[np.float64],
+    liked_from: float,
+    generator: np.random.Generator,
+) -> RankingTask:
+    """The likeliest items, the relevant ones, and a sample that stands for all others."""
+    relevant = task.relevant(liked_from)
+    some = generator.permutation(relevant)[:RELEVANT]
+    unseen = np.ones(len(prior), bool)
+    unseen[task.history.items] = False
+    likely = np.argsort(-np.where(unseen, prior, -np.inf), kind="stable")[:LIKELY]
+    chosen = np.unique(np.concatenate([likely[unseen[likely]], some]))
+    chance = np.where(unseen, spread, 0.0)
+    chance[chosen] = 0
+    chance[relevant] = 0
+    weight = np.zeros(len(chosen))
+    if chance.sum() > 0:
+        chance /= chance.sum()
+        drawn, times = np.unique(generator.choice(len(prior), DRAWN, p=chance), return_counts=True)
+        weight = np.concatenate([weight, np.log(times / (DRAWN * chance[drawn]))])
+        chosen = np.concatenate([chosen, drawn])
+    return RankingTask(evidence[chosen], np.isin(chosen, some), weight.astype(np.float32))
+
+
+def _rating_rows(
+    known: Statistics, content: Content, task: UserTask, generator: np.random.Generator
+) -> tuple[Floats, Floats]:
+    asked = generator.permutation(len(task.later))[:QUERIES]
+    evidence, plain = for_rating(known, content, task.history, task.later[asked])
+    return evidence, task.values[asked] - plain
+
+
+def _parts(things: Sequence) -> Iterator[Sequence]:  # type: ignore[type-arg]
+    for start in range(0, len(things), TOGETHER):
+        yield things[start : start + TOGETHER]

@@ -1,0 +1,297 @@
+"""A recommender that is meta-learned from many users and reads a new one's few interactions."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quickstudy.apps.recommend.content import Content, nothing
+from quickstudy.apps.recommend.evidence import RANKING, for_ranking
+from quickstudy.apps.recommend.log import ITEM, TIME, VALUE, Log, column
+from quickstudy.apps.recommend.metrics import top as best
+from quickstudy.apps.recommend.reader import Reader, meta_train
+from quickstudy.apps.recommend.statistics import History
+from quickstudy.apps.recommend.storage import from_tree, to_tree
+from quickstudy.artefacts.sealed import read_sealed, write_sealed
+from quickstudy.data.frames import read_frame
+from quickstudy.errors import ArtefactError, DataError
+
+FILE = "recommender.safetensors"
+KIND = "recommender"
+STATE = "recommendation state"
+
+State = dict[str, Tensor]
+"""What is known of one user: places of items, values, and the moment."""
+
+
+class Recommended(NamedTuple):
+    """One item of a ranking."""
+
+    item: str
+    score: float
+
+
+class Reason(NamedTuple):
+    """What one kind of evidence does to an item's score.
+
+    Attributes:
+        evidence: what it is.
+        effect: how much higher the score is than with what is usual in the catalogue.
+    """
+
+    evidence: str
+    effect: float
+
+
+class Recommender:
+    """Adapts to a user's history in closed form and ranks the whole catalogue.
+
+    `train` makes one. Nothing about it changes when it adapts: what it knows of a user is a value.
+
+    Args:
+        reader: what was learned.
+        items: names of the catalogue.
+    """
+
+    def __init__(self, reader: Reader, items: Sequence[str]) -> None:
+        self.reader = reader
+        self.items = list(items)
+        self._places = {name: place for place, name in enumerate(self.items)}
+
+    def adapt(
+        self,
+        history: Any,
+        *,
+        item: str | None = None,
+        value: str | None = None,
+        time: str | None = None,
+    ) -> State:
+        """A user's state, from a few interactions.
+
+        Args:
+            history: names of items that were liked; or a table of items and, if wanted, ratings
+                and times: whatever `interactions` reads, without users.
+            item: its column of items; looked for if not given.
+            value: its column of ratings, likewise; without one everything was liked.
+            time: its column of times, likewise. The last is the moment of recommendation; without
+                one, the end of what the recommender was trained on.
+
+        Raises:
+            DataError: the history is empty, or names what the catalogue does not hold, or its
+                ratings lie outside of the scale.
+
+        Examples:
+            >>> from quickstudy.apps.recommend import train
+            >>> rows = {"user": [n // 4 for n in range(80)], "item": list("vwxyvxwzyzwv" * 7)[:80]}
+            >>> rec = train(rows)
+            >>> state = rec.adapt(["x", "y"])
+            >>> state["items"].tolist()
+            [2, 3]
+            >>> len(rec.top(state, k=2))
+            2
+        """
+        if isinstance(history, list | tuple):
+            if not history:
+                raise DataError("a history must hold at least one interaction, got none")
+            names, values, moment = [str(name) for name in history], None, None
+        else:
+            names, values, moment = _read(history, item, value, time)
+        unknown = [name for name in names if name not in self._places]
+        if unknown:
+            said = ", ".join(repr(name) for name in unknown[:5])
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise DataError(
+                f"a history must hold items of the catalogue ({len(self.items)} items, "
+                f"{self.items[0]!r} for one), got {said}{more}"
+            )
+        places = np.array([self._places[name] for name in names], np.int64)
+        known = self.reader.known
+        return _state(
+            places,
+            self._on_scale(values, len(places)),
+            known.now if moment is None else moment,
+        )
+
+    def extend(
+        self, state: State, item: str, *, value: float | None = None, time: float | None = None
+    ) -> State:
+        """The state after one more interaction; an item that was there is taken at its new value.
+
+        Raises:
+            DataError: the item is unknown, or the value is outside of the scale.
+        """
+        more = self.adapt({"item": [item], **({} if value is None else {"value": [value]})})
+        joined = [torch.cat([state[name], more[name]]).numpy() for name in ("items", "values")]
+        return _state(joined[0], joined[1], float(state["time"]) if time is None else time)
+
+    def top(self, state: State, k: int = 20, *, exclude_seen: bool = True) -> list[Recommended]:
+        """The best items of the whole catalogue for a user, the best first.
+
+        Raises:
+            DataError: k is less than one.
+        """
+        if k < 1:
+            raise DataError(f"k must be at least 1, got {k}")
+        scores = self.reader.rank([_history(state)])[0].astype(np.float64)
+        if exclude_seen:
+            scores[state["items"].numpy()] = -np.inf
+        return [Recommended(self.items[place], float(scores[place])) for place in best(scores, k)]
+
+    def score(self, state: State, items: Sequence[str]) -> NDArray[np.float32]:
+        """What a user would rate some items [m]; where feedback is implicit, their ranking scores.
+
+        Raises:
+            DataError: an item is unknown.
+        """
+        unknown = [str(name) for name in items if str(name) not in self._places]
+        if unknown:
+            raise DataError(f"the catalogue has no item {unknown[0]!r}")
+        places = np.array([self._places[str(name)] for name in items], np.int64)
+        if self.reader.rating is not None:
+            rated = self.reader.rate(_history(state), places)
+            low, high = self.reader.known.scale or (-np.inf, np.inf)
+            return np.clip(rated, low, high)
+        ranked: NDArray[np.float32] = self.reader.rank([_history(state)])[0][places]
+        return ranked
+
+    @torch.no_grad()
+    def explain(self, state: State, item: str) -> list[Reason]:
+        """What speaks for or against an item, the strongest first.
+
+        The effect of each kind of evidence is the difference that it makes to have it as it is
+        instead of as it is on average.
+
+        Raises:
+            DataError: the item is unknown.
+        """
+        if item not in self._places:
+            raise DataError(f"the catalogue has no item {item!r}")
+        reader = self.reader
+        evidence = for_ranking(reader.known, reader.content, [_history(state)])[0]
+        own = torch.from_numpy(evidence[self._places[item]])
+        without = own.repeat(len(RANKING), 1)
+        without[range(len(RANKING)), range(len(RANKING))] = reader.ranking.centre
+        effects = (reader.ranking(own) - reader.ranking(without)).tolist()
+        reasons = [Reason(name, effect) for name, effect in zip(RANKING, effects, strict=True)]
+        return sorted(reasons, key=lambda reason: -abs(reason.effect))
+
+    def save(self, folder: Path | str) -> None:
+        """Store all of it in a folder, atomically; one that is there is replaced.
+
+        Raises:
+            ArtefactError: it cannot be written.
+        """
+        fields = {"items": self.items, "tags": list(self.reader.content.tags)}
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_sealed(Path(folder) / FILE, KIND, to_tree(self.reader), fields)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Recommender":
+        """What `save` stored.
+
+        Raises:
+            ArtefactError: there is none, or it is damaged, or newer than this library.
+        """
+        path = Path(folder) / FILE
+        if not path.exists():
+            raise ArtefactError(f"there is no recommender in {folder}: no file {FILE}")
+        sealed = read_sealed(path, KIND)
+        names, tags = sealed.header["items"], sealed.header["tags"]
+        return cls(from_tree(sealed.tree(), names, tags), names)
+
+    def save_state(self, state: State, path: Path | str) -> None:
+        """Store what is known of a user."""
+        write_sealed(path, STATE, state, {"catalogue": len(self.items)})
+
+    def load_state(self, path: Path | str) -> State:
+        """What `save_state` stored.
+
+        Raises:
+            ArtefactError: it is not there, damaged, or of another catalogue.
+        """
+        sealed = read_sealed(path, STATE)
+        if sealed.header["catalogue"] != len(self.items):
+            raise ArtefactError(
+                f"{path} belongs to a catalogue of {sealed.header['catalogue']} items; this one "
+                f"has {len(self.items)}"
+            )
+        state: State = sealed.tree()
+        return state
+
+    def _on_scale(self, values: NDArray[np.float32] | None, count: int) -> NDArray[np.float32]:
+        scale = self.reader.known.scale
+        if values is None or scale is None:
+            return np.full(count, scale[1] if scale else 1.0, np.float32)
+        outside = values[(values < scale[0]) | (values > scale[1])]
+        if len(outside):
+            raise DataError(
+                f"values must lie on the scale {scale[0]:g} to {scale[1]:g}, got {outside[0]:g}"
+            )
+        return values
+
+
+def train(
+    interactions: Any,
+    items: Content | Any | None = None,
+    *,
+    seed: int = 0,
+    looked: Callable[[int, int], None] | None = None,
+) -> Recommender:
+    """Meta-learn a recommender from interactions and what is known of items.
+
+    Args:
+        interactions: a `Log`, or a table that `interactions` reads.
+        items: a `Content`, or a table that `items` reads; None where nothing is known.
+        seed: of everything that is drawn.
+        looked: called with how much is done, and of how much.
+
+    Raises:
+        DataError: what came cannot be read, or holds too few users.
+    """
+    from quickstudy.apps.recommend.content import items as read_items
+    from quickstudy.apps.recommend.log import interactions as read_log
+
+    log = interactions if isinstance(interactions, Log) else read_log(interactions)
+    content = items if isinstance(items, Content) or items is None else read_items(items)
+    log, features = joined(log, content)
+    return Recommender(meta_train(log, features, seed=seed, looked=looked), log.items)
+
+
+def joined(log: Log, content: Content | None) -> tuple[Log, Content]:
+    """Interactions and features of one catalogue: all items that either names."""
+    if content is None:
+        return log, nothing(log.items)
+    log = log.catalogued(content.names)
+    return log, content.of(log.items)
+
+
+def _read(
+    history: Any, item: str | None, value: str | None, time: str | None
+) -> tuple[list[str], NDArray[np.float32] | None, float | None]:
+    frame = read_frame(history)
+    key = str(column(frame, "item", item, ITEM))
+    rated = column(frame, "value", value, VALUE, needed=False)
+    when = column(frame, "time", time, TIME, needed=False)
+    names, codes = frame.codes(key)
+    values = None if rated is None else frame.numbers("value column", [rated])[:, 0]
+    moment = None if when is None else float(frame.times(when).max())
+    chosen = [names[code] for code in codes]
+    return chosen, None if values is None else values.astype(np.float32), moment
+
+
+def _state(items: NDArray[np.int64], values: NDArray[np.float32], time: float) -> State:
+    """A user's state; of an item that came twice the last word counts."""
+    latest = {int(item): float(value) for item, value in zip(items, values, strict=True)}
+    return {
+        "items": torch.tensor(list(latest), dtype=torch.int64),
+        "values": torch.tensor(list(latest.values()), dtype=torch.float32),
+        "time": torch.tensor(time, dtype=torch.float64),
+    }
+
+
+def _history(state: State) -> History:
+    return History(state["items"].numpy(), state["values"].numpy(), float(state["time"]))

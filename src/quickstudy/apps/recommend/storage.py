@@ -1,0 +1,75 @@
+"""A recommender as one tree of tensors, and back."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.factors import Factors
+from quickstudy.apps.recommend.heads import Head
+from quickstudy.apps.recommend.reader import Reader
+from quickstudy.apps.recommend.statistics import Statistics
+
+ARRAYS = ("counts", "likes", "deviation", "born", "moments", "recent", "eased", "ease")
+NUMBERS = ("items", "liked_from", "mean", "span", "now")
+
+
+def to_tree(reader: Reader) -> dict[str, Any]:
+    """All that a reader holds but for names, as nested dicts of tensors and numbers."""
+    known = reader.known
+    return {
+        **{name: torch.from_numpy(np.ascontiguousarray(getattr(known, name))) for name in ARRAYS},
+        **{name: getattr(known, name) for name in NUMBERS},
+        "scale": known.scale,
+        "neighbours": _of_sparse(known.neighbours),
+        "factors": None if known.factors is None else torch.from_numpy(known.factors.items),
+        "kinds": _of_sparse(reader.content.kinds),
+        "tokens": _of_sparse(reader.content.tokens),
+        "numbers": torch.from_numpy(reader.content.numbers),
+        "ranking": dict(reader.ranking.state_dict()),
+        "rating": None if reader.rating is None else dict(reader.rating.state_dict()),
+    }
+
+
+def from_tree(tree: dict[str, Any], names: list[str], tags: list[str]) -> Reader:
+    """The reader that `to_tree` was given."""
+    factors = tree["factors"]
+    known = Statistics(
+        **{name: tree[name].numpy() for name in ARRAYS},
+        **{name: tree[name] for name in NUMBERS},
+        scale=tree["scale"],
+        neighbours=_to_sparse(tree["neighbours"]),
+        factors=None if factors is None else Factors(factors.numpy()),
+    )
+    content = Content(
+        names,
+        _to_sparse(tree["kinds"]),
+        _to_sparse(tree["tokens"]),
+        tree["numbers"].numpy(),
+        tags,
+    )
+    rating = None if tree["rating"] is None else _to_head(tree["rating"])
+    return Reader(known, content, _to_head(tree["ranking"]), rating)
+
+
+def _of_sparse(matrix: sparse.csr_matrix) -> dict[str, Any]:
+    return {
+        "data": torch.from_numpy(matrix.data),
+        "columns": torch.from_numpy(matrix.indices.astype(np.int64)),
+        "starts": torch.from_numpy(matrix.indptr.astype(np.int64)),
+        "width": matrix.shape[1],
+    }
+
+
+def _to_sparse(tree: dict[str, Any]) -> sparse.csr_matrix:
+    parts = tuple(tree[name].numpy() for name in ("data", "columns", "starts"))
+    return sparse.csr_matrix(parts, (len(parts[2]) - 1, tree["width"]))
+
+
+def _to_head(weights: dict[str, Tensor]) -> Head:
+    head = Head(weights["centre"].shape[0], weights["bend.0.weight"].shape[0])
+    head.load_state_dict(weights)
+    return head.eval()
