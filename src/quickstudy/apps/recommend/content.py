@@ -142,8 +142,8 @@ def _tagged(
 ) -> tuple[sparse.csr_matrix, list[str]]:
     places: dict[str, int] = {}
     pairs: list[tuple[int, int]] = []
-    for name, values in columns:
-        for row, tags in enumerate(values):
+    for name, lists in columns:
+        for row, tags in enumerate(lists):
             pairs.extend(
                 (row, places.setdefault(f"{name}={tag}", len(places))) for tag in set(tags)
             )
@@ -151,8 +151,7 @@ def _tagged(
     rank = {tag: place for place, tag in enumerate(order)}
     back = np.array([rank[tag] for tag in places], np.int64)
     at = np.array(pairs, np.int64).reshape(-1, 2)
-    columns = back[at[:, 1]] if len(at) else at[:, 1]
-    return _weighted(at[:, 0], columns, (rows, len(places))), order
+    return _weighted(at[:, 0], back[at[:, 1]], (rows, len(places))), order
 
 
 def _hashed(columns: Sequence[Sequence[str]], rows: int) -> sparse.csr_matrix:
@@ -162,8 +161,8 @@ def _hashed(columns: Sequence[Sequence[str]], rows: int) -> sparse.csr_matrix:
         for row, text in enumerate(texts)
         for word in set(WORD.findall(text.lower()))
     ]
-    places = np.array(pairs, np.int64).reshape(-1, 2)
-    return _weighted(places[:, 0], places[:, 1], (rows, WORDS if columns else 0))
+    at = np.array(pairs, np.int64).reshape(-1, 2)
+    return _weighted(at[:, 0], at[:, 1], (rows, WORDS if columns else 0))
 
 
 def _weighted(

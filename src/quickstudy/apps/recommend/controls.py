@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from quickstudy.apps.recommend.content import Content
 from quickstudy.apps.recommend.evidence import profiles
@@ -17,8 +18,8 @@ from quickstudy.apps.recommend.tasks import UserTask
 Floats = NDArray[np.float32]
 Scores = dict[str, Floats]
 
-WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""Of a scorer beside log-popularity, that tuning tries; scores are scaled to a spread of one."""
+WEIGHTS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Of a scorer beside log-popularity, that tuning tries; in shares of one over its spread."""
 PENALTIES = (0.06, 0.12, 0.25, 0.5)
 SHRINKAGES = (2.0, 4.0, 8.0, 16.0)
 IMPLICIT = ((10.0, 10.0), (40.0, 10.0), (10.0, 50.0))
@@ -61,14 +62,13 @@ class Controls:
     ) -> None:
         self.known, self.content = known, content
         liked = log.rows(log.liked)
+        self.cosines = cosines(liked)
         confidence, penalty = implicit
         self.implicit = ImplicitFactors.of(liked, confidence=confidence, penalty=penalty)
         self.factors: Factors | None = None
         if known.scale is not None:
             penalty, shrinkage = factors
-            self.factors = Factors.of(
-                log, known.mean, known.deviation, penalty=penalty, shrinkage=shrinkage
-            )
+            self.factors = Factors.of(log, penalty=penalty, shrinkage=shrinkage)
 
     def pure(self, histories: Sequence[History]) -> Scores:
         """Scores [histories, items] of each, not mixed."""
@@ -79,7 +79,7 @@ class Controls:
         scores: Scores = {
             "popularity": np.broadcast_to(np.log1p(known.likes), shape),
             "recent popularity": known.recently_liked(moments)[:, 1],
-            "item neighbours": (liked @ known.neighbours).toarray(),
+            "item neighbours": (liked @ self.cosines.T @ self.cosines).toarray(),
             "EASE": known.eased_scores(liked),
             "content neighbours": self._alike(liked),
             "implicit ALS": np.stack([self._wanted(history) for history in histories]),
@@ -93,11 +93,11 @@ class Controls:
         """Scores of each, and of each beside log-popularity."""
         pure = self.pure(histories)
         mixed = {
-            f"{name} + log-popularity": pure["popularity"] + weights[name] * scaled(scores)
+            f"{name} + log-popularity": pure["popularity"] + weights[name] * scores
             for name, scores in pure.items()
             if name in weights
         }
-        both = pure["recent popularity"] + weights["both"] * scaled(pure["item neighbours"])
+        both = pure["recent popularity"] + weights["both"] * pure["item neighbours"]
         return {**pure, **mixed, "item neighbours + recent popularity": both}
 
     def ratings(self, history: History, items: NDArray[np.int64]) -> Scores:
@@ -106,10 +106,10 @@ class Controls:
             return {}
         known = self.known
         mean = known.mean + known.deviation[items]
-        left = history.values - known.mean - known.deviation[history.items]
+        left = history.values - self.factors.level[history.items]
         bias = self.factors.bias(left)
         mine = self.factors.user(history.items, left - bias)
-        folded = mean + bias
+        folded = self.factors.level[items] + bias
         return {
             "item mean": mean,
             "bias fold-in": folded,
@@ -132,10 +132,13 @@ class Controls:
         return np.asarray(rated["rating ALS"], np.float32)
 
 
-def scaled(scores: Floats) -> Floats:
-    """Scores whose spread over the catalogue is one, for every history."""
-    spread: Floats = scores / np.maximum(scores.std(1, keepdims=True), 1e-9)
-    return spread
+def cosines(liked: Log) -> sparse.csr_matrix:
+    """Likes [users, items] whose columns have length one: products of two are cosines."""
+    _, rows = np.unique(liked.user, return_inverse=True)
+    counts = np.bincount(liked.item, minlength=len(liked.items))
+    data = (1 / np.sqrt(np.maximum(counts, 1)))[liked.item].astype(np.float32)
+    shape = (int(rows.max(initial=-1)) + 1, len(liked.items))
+    return sparse.csr_matrix((data, (rows, liked.item)), shape)
 
 
 def tune(known: Statistics, content: Content, log: Log, tasks: Sequence[UserTask]) -> Settings:
@@ -155,7 +158,7 @@ def tune(known: Statistics, content: Content, log: Log, tasks: Sequence[UserTask
     factors = (PENALTIES[0], SHRINKAGES[0])
     if known.scale is not None:
         pairs = [(penalty, shrinkage) for penalty in PENALTIES for shrinkage in SHRINKAGES]
-        factors = min(pairs, key=lambda pair: _error(known, log, pair, tasks))
+        factors = min(pairs, key=lambda pair: _error(log, pair, tasks))
     best, chosen = -1.0, IMPLICIT[0]
     controls = built(factors, chosen)
     for pair in IMPLICIT:
@@ -168,8 +171,12 @@ def tune(known: Statistics, content: Content, log: Log, tasks: Sequence[UserTask
     pure = built(factors, chosen).pure(histories)
 
     def best_weight(base: str, name: str) -> float:
-        mixed = {w: pure[base] + w * scaled(pure[name]) for w in WEIGHTS}
-        return max(WEIGHTS, key=lambda w: _ndcg(mixed[w], tasks, known.liked_from))
+        scale = 1 / max(float(pure[name].std()), 1e-9)
+        found = {
+            w * scale: _ndcg(pure[base] + w * scale * pure[name], tasks, known.liked_from)
+            for w in WEIGHTS
+        }
+        return max(found, key=lambda weight: found[weight])
 
     weights = {name: best_weight("popularity", name) for name in pure if "popularity" not in name}
     weights["both"] = best_weight("recent popularity", "item neighbours")
@@ -188,20 +195,18 @@ def _ndcg(scores: Floats, tasks: Sequence[UserTask], liked_from: float) -> float
     )
 
 
-def _error(
-    known: Statistics, log: Log, pair: tuple[float, float], tasks: Sequence[UserTask]
-) -> float:
+def _error(log: Log, pair: tuple[float, float], tasks: Sequence[UserTask]) -> float:
     """Mean over users of the error of rating factors with this penalty and shrinkage."""
     penalty, shrinkage = pair
-    factors = Factors.of(log, known.mean, known.deviation, penalty=penalty, shrinkage=shrinkage)
-    return float(np.mean(list(_errors(known, factors, tasks))))
+    factors = Factors.of(log, penalty=penalty, shrinkage=shrinkage)
+    return float(np.mean(list(_errors(factors, tasks))))
 
 
-def _errors(known: Statistics, factors: Factors, tasks: Sequence[UserTask]) -> Iterator[float]:
+def _errors(factors: Factors, tasks: Sequence[UserTask]) -> Iterator[float]:
     for task in tasks:
         support, later = task.history.items, task.later
-        left = task.history.values - known.mean - known.deviation[support]
+        left = task.history.values - factors.level[support]
         bias = factors.bias(left)
         mine = factors.user(support, left - bias)
-        said = known.mean + known.deviation[later] + bias + factors.items[later] @ mine
+        said = factors.level[later] + bias + factors.items[later] @ mine
         yield float(np.sqrt(((said - task.values) ** 2).mean()))

@@ -33,7 +33,7 @@ LATELY = RANKING.index("liked lately")
 NEIGHBOURS = RANKING.index("neighbours of liked")
 
 RATING = (
-    "item deviation",
+    "item level",
     "log interactions",
     "user bias",
     "spread of history",
@@ -106,7 +106,7 @@ def for_rating(
     """Evidence for ratings of some items [m, len(RATING)], and what bias and means say [m]."""
     factors = known.factors
     assert factors is not None, "statistics of ratings"
-    left = history.values - known.mean - known.deviation[history.items]
+    left = history.values - factors.level[history.items]
     bias = factors.bias(left)
     residual = left - bias
     support = len(history.items)
@@ -114,7 +114,7 @@ def for_rating(
     near = known.neighbours[items][:, history.items]
     alike = _similarity(content, items, history.items)
     columns = [
-        known.deviation[items],
+        factors.level[items] - known.mean,
         np.log1p(known.counts[items]),
         np.full(len(items), bias),
         np.full(len(items), residual.std() if support else 0.0),
@@ -123,7 +123,7 @@ def for_rating(
         (alike @ residual) / (alike.sum(1) + 2.0),
         np.full(len(items), np.log1p(support)),
     ]
-    plain = known.mean + known.deviation[items] + bias
+    plain = factors.level[items] + bias
     return np.stack(columns, axis=1).astype(np.float32), plain.astype(np.float32)
 
 

@@ -14,20 +14,24 @@ WIDTH = 10
 SWEEPS = 8
 PENALTY = 0.12
 """Of factors, for each rating that they explain (Zhou et al. 2008, eq. 3)."""
+ITEM_SHRINKAGE = 3.0
+"""Ratings that an item's level is mixed with, all of them average."""
 USER_SHRINKAGE = 8.0
 """Ratings that a user's bias is mixed with, all of them average."""
 CHUNK = 200_000
 
 
 class Factors(NamedTuple):
-    """Items' factors of what means and biases leave of ratings.
+    """Biases of items, and factors of what biases leave of ratings.
 
     Attributes:
+        level: what each item is rated by an average user [items].
         items: [items, width].
         penalty: of a user's factors, for each rating.
         shrinkage: of a user's bias.
     """
 
+    level: Floats
     items: Floats
     penalty: float = PENALTY
     shrinkage: float = USER_SHRINKAGE
@@ -36,18 +40,16 @@ class Factors(NamedTuple):
     def of(
         cls,
         log: Log,
-        mean: float,
-        deviation: Floats,
         *,
         width: int = WIDTH,
         penalty: float = PENALTY,
         shrinkage: float = USER_SHRINKAGE,
     ) -> "Factors":
-        """Alternating least squares on the residuals of a log's ratings."""
+        """Biases in turn, then alternating least squares on what they leave of a log's ratings."""
         _, user = np.unique(log.user, return_inverse=True)
-        left = log.value - mean - deviation[log.item]
         counts = np.bincount(user)
-        bias = np.bincount(user, left) / (counts + shrinkage)
+        level, bias = _biases(log, user, counts, shrinkage)
+        left = log.value - level[log.item]
         residual = torch.from_numpy((left - bias[user]).astype(np.float32))
         users, items = torch.from_numpy(user), torch.from_numpy(log.item)
         generator = torch.Generator().manual_seed(0)
@@ -55,10 +57,10 @@ class Factors(NamedTuple):
         for _ in range(SWEEPS):
             mine = _solve(users, items, residual, theirs, len(counts), penalty)
             theirs = _solve(items, users, residual, mine, len(log.items), penalty)
-        return cls(theirs.numpy(), penalty, shrinkage)
+        return cls(level.astype(np.float32), theirs.numpy(), penalty, shrinkage)
 
     def bias(self, residuals: Floats) -> float:
-        """A user's bias from the residuals of some ratings [k] against the items' means."""
+        """A user's bias from what the items' levels leave of some ratings [k]."""
         return float(residuals.sum() / (len(residuals) + self.shrinkage))
 
     def user(self, items: NDArray[np.int64], residuals: Floats) -> Floats:
@@ -68,6 +70,20 @@ class Factors(NamedTuple):
         gram[np.diag_indices_from(gram)] += self.penalty * max(len(items), 1)
         solved: Floats = np.linalg.solve(gram, chosen.T @ residuals).astype(np.float32)
         return solved
+
+
+def _biases(
+    log: Log, user: NDArray[np.int64], counts: NDArray[np.int64], shrinkage: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The level of each item, and how far each user is above the items' levels, fitted in turn."""
+    mean = float(log.value.mean())
+    rated = np.bincount(log.item, minlength=len(log.items))
+    bias = np.zeros(len(counts))
+    for _ in range(5):
+        left = log.value - mean - bias[user]
+        level = mean + np.bincount(log.item, left, len(log.items)) / (rated + ITEM_SHRINKAGE)
+        bias = np.bincount(user, log.value - level[log.item]) / (counts + shrinkage)
+    return level, bias
 
 
 def _solve(

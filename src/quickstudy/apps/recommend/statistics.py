@@ -112,7 +112,7 @@ class Statistics(NamedTuple):
             neighbours=_neighbours(matrix, likes),
             eased=eased,
             ease=ease,
-            factors=Factors.of(log, mean, deviation) if factors else None,
+            factors=Factors.of(log) if factors else None,
         )
 
     def recently_liked(self, times: NDArray[np.float64]) -> Floats:

@@ -25,7 +25,7 @@ def to_tree(reader: Reader) -> dict[str, Any]:
         **{name: getattr(known, name) for name in NUMBERS},
         "scale": known.scale,
         "neighbours": _of_sparse(known.neighbours),
-        "factors": None if known.factors is None else torch.from_numpy(known.factors.items),
+        "factors": None if known.factors is None else _of_factors(known.factors),
         "kinds": _of_sparse(reader.content.kinds),
         "tokens": _of_sparse(reader.content.tokens),
         "numbers": torch.from_numpy(reader.content.numbers),
@@ -42,7 +42,7 @@ def from_tree(tree: dict[str, Any], names: list[str], tags: list[str]) -> Reader
         **{name: tree[name] for name in NUMBERS},
         scale=tree["scale"],
         neighbours=_to_sparse(tree["neighbours"]),
-        factors=None if factors is None else Factors(factors.numpy()),
+        factors=None if factors is None else _to_factors(factors),
     )
     content = Content(
         names,
@@ -53,6 +53,14 @@ def from_tree(tree: dict[str, Any], names: list[str], tags: list[str]) -> Reader
     )
     rating = None if tree["rating"] is None else _to_head(tree["rating"])
     return Reader(known, content, _to_head(tree["ranking"]), rating)
+
+
+def _of_factors(factors: Factors) -> dict[str, Any]:
+    return {"level": torch.from_numpy(factors.level), "items": torch.from_numpy(factors.items)}
+
+
+def _to_factors(tree: dict[str, Any]) -> Factors:
+    return Factors(tree["level"].numpy(), tree["items"].numpy())
 
 
 def _of_sparse(matrix: sparse.csr_matrix) -> dict[str, Any]:
