@@ -125,7 +125,7 @@ def _read(frame: Frame, name: str) -> tuple[str, Any]:
     mark = max(SEPARATORS, key=lambda mark: sum(mark in text for text in texts))
     if sum(mark in text for text in texts) > FEW * len(texts):
         return "tags", [[part.strip() for part in t.split(mark) if part.strip()] for t in texts]
-    if len(set(texts)) <= max(FEW * len(texts), 10):
+    if len(set(texts)) <= min(max(FEW * len(texts), 10), len(texts) / 2):
         return "tags", [[text] if text else [] for text in texts]
     return "text", texts
 

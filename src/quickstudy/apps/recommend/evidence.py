@@ -43,6 +43,7 @@ RATING = (
     "support size",
 )
 """What each column of the evidence for ratings is."""
+FACTORS = RATING.index("factors")
 
 
 def profiles(

@@ -12,7 +12,7 @@ from quickstudy.apps.recommend.log import Log
 Floats = NDArray[np.float32]
 WIDTH = 10
 SWEEPS = 8
-PENALTY = 0.12
+PENALTY = 0.25
 """Of factors, for each rating that they explain (Zhou et al. 2008, eq. 3)."""
 ITEM_SHRINKAGE = 3.0
 """Ratings that an item's level is mixed with, all of them average."""

@@ -14,6 +14,9 @@ RATE = 1e-3
 DECAY = 0.3
 TASKS_PER_STEP = 32
 EPOCHS = 12
+RATINGS_PER_STEP, RATING_EPOCHS = 2048, 12
+LEAST_STEPS = 300
+"""Where there is little to learn from, it is gone through more often."""
 
 
 class Head(nn.Module):
@@ -114,21 +117,22 @@ def _padded(tasks: Sequence[RankingTask]) -> tuple[Tensor, Tensor, Tensor, Tenso
     return evidence, relevant, weight, present
 
 
-def train_rating(evidence: Tensor, residual: Tensor, seed: int) -> Head:
+def train_rating(evidence: Tensor, residual: Tensor, prior: dict[int, float], seed: int) -> Head:
     """A head that says by how much a rating differs from what means and bias say.
 
     Args:
         evidence: [n, inputs], rows of many users.
         residual: [n].
+        prior: weights of columns that it begins with.
         seed: of weights and order.
     """
     head = _head(evidence.shape[-1], seed)
-    head.start(evidence, {})
+    head.start(evidence, prior)
 
     def loss(rows: Tensor) -> Tensor:
         return F.mse_loss(head(evidence[rows]), residual[rows])
 
-    return _descend(head, loss, len(evidence), 2048, 4, seed)
+    return _descend(head, loss, len(evidence), RATINGS_PER_STEP, RATING_EPOCHS, seed)
 
 
 def _descend(
@@ -136,7 +140,7 @@ def _descend(
 ) -> Head:
     generator = torch.Generator().manual_seed(seed)
     batch = min(batch, count)
-    steps = epochs * max(count // batch, 1)
+    steps = max(epochs * (count // batch), LEAST_STEPS)
     optimizer = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1)
     done = 0

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from quickstudy.apps.recommend.content import Content
-from quickstudy.apps.recommend.evidence import LATELY, NEIGHBOURS, for_ranking, for_rating
+from quickstudy.apps.recommend.evidence import FACTORS, LATELY, NEIGHBOURS, for_ranking, for_rating
 from quickstudy.apps.recommend.heads import Head, RankingTask, train_ranking, train_rating
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.statistics import History, Statistics
@@ -31,6 +31,8 @@ RELEVANT = 150
 """Relevant items of a training task, at most."""
 PRIOR = {LATELY: 1.0, NEIGHBOURS: 2.1}
 """Weights that a ranking head begins with: recent popularity and neighbours."""
+RATING_PRIOR = {FACTORS: 1.0}
+"""Likewise of a rating head: what factors say."""
 TOGETHER = 64
 """Histories whose evidence is held at once."""
 QUERIES = 50
@@ -119,7 +121,7 @@ def meta_train(
         evidence, residual = (
             torch.from_numpy(np.concatenate(part)) for part in zip(*rating, strict=True)
         )
-        rater = train_rating(evidence, residual, seed)
+        rater = train_rating(evidence, residual, RATING_PRIOR, seed)
     return Reader(known, content, train_ranking(ranking, PRIOR, seed), rater)
 
 

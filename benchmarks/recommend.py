@@ -1,0 +1,86 @@
+"""New users of MovieLens small, by ours and by every control: the table in docs/recommend.md.
+
+    python -m benchmarks.recommend                 # 5 seeds of 5 folds, and the time cut
+    python -m benchmarks.recommend --only-docs     # writes the stored figures into the docs
+
+The data lie in the cache (QUICKSTUDY_DATA): movielens_latest_small_ratings.parquet and
+movielens_latest_small_movies.parquet.
+"""
+
+import argparse
+import json
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from quickstudy.apps.recommend import evaluate as judging
+from quickstudy.apps.recommend import interactions, items
+from quickstudy.apps.recommend.recommender import joined
+from quickstudy.data.cache import find
+
+RESULTS = Path(__file__).parent / "results" / "recommend.json"
+PAGE = Path(__file__).parents[1] / "docs" / "recommend.md"
+SHOTS = (1, 3, 5, 10)
+CUT = 0.8
+
+
+def measure(seeds: int) -> dict[str, Any]:
+    ratings, movies = (
+        find(f"movielens_latest_small_{part}.parquet") for part in ("ratings", "movies")
+    )
+    if ratings is None or movies is None:
+        sys.exit("error: MovieLens small is not in the cache (QUICKSTUDY_DATA)")
+    log, content = joined(interactions(ratings), items(movies))
+
+    def looked(done: int, total: int) -> None:
+        print(f"{done} of {total}", file=sys.stderr, flush=True)
+
+    told = {"machine": platform.processor() or platform.machine(), "seeds": seeds, "cut": CUT}
+    folds = judging.evaluate(list(judging.by_folds(log, seeds)), content, SHOTS, looked=looked)
+    cut = judging.evaluate(list(judging.by_time(log, CUT, seeds)), content, SHOTS, looked=looked)
+    return {**told, "folds": folds, "time_cut": cut}
+
+
+def table(result: dict[str, Any], metric: str) -> str:
+    """A markdown table of one metric, the best model after five interactions first."""
+    found = {(row["model"], row["shots"]): row for row in result["rows"] if row[metric] is not None}
+    models = {model for model, _ in found}
+    sign = 1 if metric == "rmse" else -1
+    lines = ["| after | " + " | ".join(map(str, SHOTS)) + " |", "|---" * (1 + len(SHOTS)) + "|"]
+    for model in sorted(models, key=lambda m: sign * found[m, 5][metric]):
+        cells = [
+            f"{found[model, size][metric]:.3f} ± {found[model, size]['interval95'][metric]:.3f}"
+            for size in SHOTS
+        ]
+        name = f"**{model}**" if model == judging.OURS else model
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_page(told: dict[str, Any]) -> None:
+    """Put the tables between the page's marks."""
+    page = PAGE.read_text(encoding="utf-8")
+    for key in ("folds", "time_cut"):
+        for metric in ("ndcg10", "rmse"):
+            mark = f"{key} {metric}"
+            block = f"<!-- {mark} -->\n{table(told[key], metric)}\n<!-- end -->"
+            page = re.sub(f"<!-- {mark} -->.*?<!-- end -->", block, page, flags=re.DOTALL)
+    PAGE.write_text(page, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only-docs", action="store_true")
+    options = parser.parse_args()
+    if not options.only_docs:
+        RESULTS.write_text(json.dumps(measure(options.seeds), indent=1) + "\n", encoding="utf-8")
+    write_page(json.loads(RESULTS.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()

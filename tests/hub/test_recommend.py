@@ -1,0 +1,90 @@
+"""`quickstudy recommend`, as people type it."""
+
+import csv
+
+import pytest
+
+from apps.recommend import tastes
+
+
+def write(path, columns):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shop")
+    write(folder / "ratings.csv", tastes.interactions())
+    write(folder / "items.csv", tastes.items())
+    write(folder / "mine.csv", {"item": ["i0", "i2", "i4"], "stars": [5, 5, 4]})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(shop, call_once):
+    call_once("recommend", "train", "--ratings", shop / "ratings.csv", "--items",
+              shop / "items.csv", "--out", shop / "run")  # fmt: skip
+    return shop / "run"
+
+
+def test_train_then_top_then_adapt(call, shop, run):
+    best = call("recommend", "top", run, "--history", shop / "mine.csv", "-k", 5, "--json")
+    assert best.code == 0
+    assert len(best.json) == 5
+    assert all(int(row["item"][1:]) % 2 == 0 for row in best.json if row["item"] != "new")
+    told = call(
+        "recommend", "adapt", run, "--history", shop / "mine.csv", "--out", shop / "s", "--json"
+    )
+    assert told.json["interactions"] == 3
+    again = call("recommend", "top", run, "--state", shop / "s", "-k", 5, "--json")
+    assert again.json == best.json
+
+
+def test_evaluate_gives_rows_and_pairs(call, shop):
+    said = call("recommend", "evaluate", "--ratings", shop / "ratings.csv", "--user", "user",
+                "--item", "item", "--value", "stars", "--time", "time", "--scale", "0,5",
+                "--shots", "1,3", "--json")  # fmt: skip
+    assert said.code == 0
+    told = said.json
+    assert {row["shots"] for row in told["rows"]} == {1, 3}
+    assert {"model", "control", "shots", "rmse", "mae", "ndcg10", "recall20", "interval95"} <= set(
+        told["rows"][0]
+    )
+    assert all(pair["control"] != "quickstudy" for pair in told["paired"])
+
+
+def test_evaluate_for_people_behind_a_cut(call, shop):
+    said = call("recommend", "evaluate", "--ratings", shop / "ratings.csv", "--shots", "2",
+                "--time-cut", "0.7")  # fmt: skip
+    assert said.code == 0
+    assert "nDCG@10 after" in said.out
+    assert "time cut at 0.7" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["evaluate", "--ratings", "ratings.csv", "--shots", "x"], "--shots must be numbers"),
+        (["evaluate", "--ratings", "ratings.csv", "--scale", "1"], "--scale must be two numbers"),
+        (["evaluate", "--ratings", "ratings.csv", "--by", "shop"], "--by must be"),
+        (["evaluate", "--ratings", "none.csv"], "no such table"),
+        (["evaluate", "--ratings", "ratings.csv", "--seeds", "0"], "--seeds must be at least 1"),
+        (["evaluate", "--ratings", "latin.csv"], "UTF-8"),
+        (["top", "run"], "either --history FILE or --state STATE"),
+        (["top", "nowhere", "--history", "mine.csv"], "no recommender in nowhere"),
+        (["top", "run", "--history", "mine.csv", "-k", "0"], "k must be at least 1"),
+        (["top", "run", "--state", "mine.csv"], "does not begin as a quickstudy"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(call, shop, run, arguments, said, monkeypatch):
+    monkeypatch.chdir(shop)
+    (shop / "latin.csv").write_bytes("user,item\nJürgen,x\nb,y\n".encode("latin-1"))
+    result = call("recommend", *arguments)
+    assert result.code == 2
+    assert result.err.startswith("error: ")
+    assert said in result.err
+    assert result.err.count("\n") == 1
