@@ -16,7 +16,7 @@ Evaluation Examples FewShotClassifier FewShotRegressor Fit Groups History Learne
 MatchingNet MetaSGD NearestMean PeerLost Platform Pool Predictor Progress ProtoNet
 QuickstudyError RelationNet Reptile RunError Sinusoids SupportMean Task TaskError TaskList
 TaskSource UpdateRule __version__ as_task check_leakage deploy descend evaluate examples fit
-from_arrays from_dataset glyphs image_folder load omniglot save stack table
+from_arrays from_dataset glyphs image_folder load omniglot recommend save stack table
 """
 
 

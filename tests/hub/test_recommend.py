@@ -72,6 +72,11 @@ def test_evaluate_for_people_behind_a_cut(call, shop):
         (["evaluate", "--ratings", "ratings.csv", "--scale", "1"], "--scale must be two numbers"),
         (["evaluate", "--ratings", "ratings.csv", "--by", "shop"], "--by must be"),
         (["evaluate", "--ratings", "none.csv"], "no such table"),
+        (["train", "--ratings", "ratings.csv", "--out", "run"], "--overwrite replaces it"),
+        (
+            ["train", "--ratings", "ratings.csv", "--scale", "0,90", "--out", "x"],
+            "nothing to learn a ranking from",
+        ),
         (["evaluate", "--ratings", "ratings.csv", "--seeds", "0"], "--seeds must be at least 1"),
         (["evaluate", "--ratings", "latin.csv"], "UTF-8"),
         (["top", "run"], "either --history FILE or --state STATE"),

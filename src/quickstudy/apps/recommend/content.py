@@ -84,7 +84,7 @@ def items(source: Any, *, item: str | None = None, columns: Sequence[str] | None
         >>> content.tags, content.kinds.toarray().astype(float).round(2).tolist()
         (['tags=a', 'tags=b'], [[0.98, 0.19], [0.0, 1.0]])
     """
-    frame = read_frame(source if not isinstance(source, dict) else dict(source))
+    frame = read_frame(source)
     key = item_column(frame, "item", item, ITEM)
     names, codes = frame.codes(str(key))
     counts = np.bincount(codes)
@@ -121,6 +121,8 @@ def _read(frame: Frame, name: str) -> tuple[str, Any]:
         return "numbers", np.array([np.nan if v is None else float(v) for v in values])
     if any(isinstance(value, list | tuple) for value in values):
         return "tags", [[str(v) for v in value or ()] for value in values]
+    if any(isinstance(value, bool) for value in values):
+        return "tags", [[] if value is None else [str(value)] for value in values]
     texts = ["" if value is None else str(value) for value in values]
     mark = max(SEPARATORS, key=lambda mark: sum(mark in text for text in texts))
     if sum(mark in text for text in texts) > FEW * len(texts):

@@ -189,6 +189,8 @@ def _pairs(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
                 if not len(theirs):
                     continue
                 gap = ours - theirs
+                if not np.isfinite(gap).any():
+                    continue
                 mean, half = float(np.nanmean(gap)), interval(gap)
                 sign = -1 if metric in LOWER_IS_BETTER else 1
                 pairs.append(

@@ -104,7 +104,7 @@ def interactions(
         >>> log.users, log.items, log.value.tolist(), log.liked.tolist()
         (['a', 'b'], ['1', '2'], [5.0, 1.0, 4.0], [True, False, True])
     """
-    frame = read_frame(_as_table(source))
+    frame = read_frame(source)
     user = column(frame, "user", user, USER)
     item = column(frame, "item", item, ITEM)
     value = column(frame, "value", value, VALUE, needed=False)
@@ -128,11 +128,6 @@ def interactions(
     times = np.arange(len(user_codes), dtype=np.float64) if time is None else frame.times(time)
     log = Log(user_codes, item_codes, values, times, users, items, None)
     return _once(_scaled(log, value, scale))
-
-
-def _as_table(source: Any) -> Any:
-    """A dictionary of columns as something that pyarrow reads, anything else as it is."""
-    return {str(k): list(v) for k, v in source.items()} if isinstance(source, dict) else source
 
 
 def column(

@@ -1,5 +1,6 @@
 """A recommender that is meta-learned from many users and reads a new one's few interactions."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from quickstudy.apps.recommend.metrics import top as best
 from quickstudy.apps.recommend.reader import Reader, meta_train
 from quickstudy.apps.recommend.statistics import History
 from quickstudy.apps.recommend.storage import from_tree, to_tree
+from quickstudy.artefacts.atomic import make_folder
 from quickstudy.artefacts.sealed import read_sealed, write_sealed
 from quickstudy.data.frames import read_frame
 from quickstudy.errors import ArtefactError, DataError
@@ -186,7 +188,7 @@ class Recommender:
             ArtefactError: it cannot be written.
         """
         fields = {"items": self.items, "tags": list(self.reader.content.tags)}
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder))
         write_sealed(Path(folder) / FILE, KIND, to_tree(self.reader), fields)
 
     @classmethod
@@ -205,7 +207,7 @@ class Recommender:
 
     def save_state(self, state: State, path: Path | str) -> None:
         """Store what is known of a user."""
-        write_sealed(path, STATE, state, {"catalogue": len(self.items)})
+        write_sealed(path, STATE, state, {"catalogue": self._digest})
 
     def load_state(self, path: Path | str) -> State:
         """What `save_state` stored.
@@ -214,13 +216,14 @@ class Recommender:
             ArtefactError: it is not there, damaged, or of another catalogue.
         """
         sealed = read_sealed(path, STATE)
-        if sealed.header["catalogue"] != len(self.items):
-            raise ArtefactError(
-                f"{path} belongs to a catalogue of {sealed.header['catalogue']} items; this one "
-                f"has {len(self.items)}"
-            )
+        if sealed.header["catalogue"] != self._digest:
+            raise ArtefactError(f"{path} belongs to a recommender with another catalogue")
         state: State = sealed.tree()
         return state
+
+    @property
+    def _digest(self) -> str:
+        return hashlib.sha256("\n".join(self.items).encode()).hexdigest()
 
     def _on_scale(self, values: NDArray[np.float32] | None, count: int) -> NDArray[np.float32]:
         scale = self.reader.known.scale

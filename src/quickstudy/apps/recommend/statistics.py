@@ -201,6 +201,8 @@ def _ease(matrix: sparse.csr_matrix, likes: Floats) -> tuple[NDArray[np.int64], 
     """The weights of a ridge regression of each item on all others, among the most liked."""
     chosen = np.sort(np.argsort(-likes, kind="stable")[:EASE_ITEMS])
     chosen = chosen[likes[chosen] > 0]
+    if not len(chosen):
+        return chosen, np.zeros((0, 0), np.float32)
     among = matrix[:, chosen]
     gram = np.asarray((among.T @ among).todense(), np.float32)
     gram[np.diag_indices_from(gram)] += EASE_PENALTY

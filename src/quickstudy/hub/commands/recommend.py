@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quickstudy.hub.commands.options import Json, RunFolder
+from quickstudy.hub.commands.options import Json, Overwrite, RunFolder
 
 if TYPE_CHECKING:
     from quickstudy.apps.recommend import Content, Log
@@ -50,6 +50,7 @@ def train(
     time: Time = None,
     scale: Scale = None,
     seed: Seed = 0,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Meta-learn a recommender from many users' interactions.
@@ -61,8 +62,12 @@ def train(
     import time as clock
 
     from quickstudy.apps import recommend
+    from quickstudy.apps.recommend.recommender import FILE
+    from quickstudy.errors import RunError
     from quickstudy.hub import screen
 
+    if not overwrite and (out / FILE).exists():
+        raise RunError(f"there is a recommender in {out}; --overwrite replaces it")
     began = clock.perf_counter()
     log, content = _read(ratings, items, user, item, value, time, scale)
     with screen.counting(screen.err(), "users read") as looked:
