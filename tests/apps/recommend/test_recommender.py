@@ -139,3 +139,21 @@ def test_a_bad_question_is_one_clear_error(market):
 def test_too_few_users_are_too_few():
     with pytest.raises(DataError, match="10 users at least, got 4"):
         recommend.train(tastes.interactions(users=4))
+
+
+def test_a_shortlist_of_a_large_catalogue_holds_the_best():
+    """What is served of 3,000 items is what ranking all of them puts first."""
+    random = np.random.default_rng(0)
+    rows = {"user": [], "item": []}
+    for user in range(80):
+        sold = (1500 * random.random(25) ** 2).astype(int)
+        rows["user"] += [user] * 25
+        rows["item"] += [f"i{2 * item + user % 2}" for item in sold]
+    names = [f"i{item}" for item in range(3000)]
+    market = recommend.train(rows, {"item": names, "price": list(range(3000))})
+    for history in (["i0", "i2"], ["i1", "i3", "i101"], ["i2998"]):
+        state = market.adapt(history)
+        few = market.top(state, k=20)
+        every = market.top(state, k=3000)
+        assert [row.item for row in few] == [row.item for row in every[:20]]
+        assert len(every) == 3000 - len(history)

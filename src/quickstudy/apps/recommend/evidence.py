@@ -64,41 +64,80 @@ def profiles(
     return built[0], built[1], built[2]
 
 
-def for_ranking(known: Statistics, content: Content, histories: Sequence[History]) -> Floats:
-    """Evidence for every item of the catalogue [histories, items, len(RANKING)]."""
+def for_ranking(
+    known: Statistics,
+    content: Content,
+    histories: Sequence[History],
+    items: NDArray[np.int64] | None = None,
+) -> Floats:
+    """Evidence for every item of the catalogue, or for these, [histories, items, len(RANKING)]."""
+    at = np.arange(known.items) if items is None else items
     liked, others, both = profiles(histories, known.items, known.liked_from)
     times = np.array([history.time for history in histories])
     recent = known.recently_liked(times)
     sizes = np.log1p(np.array([len(h.items) for h in histories], np.float32))
     columns = [
-        np.log1p(known.likes)[None],
-        np.log1p(known.counts)[None],
-        recent[:, 0],
-        recent[:, 1],
-        recent[:, 2],
-        known.deviation[None],
-        np.sqrt((liked @ known.neighbours).toarray()),
-        np.sqrt((others @ known.neighbours).toarray()),
-        np.clip(known.eased_scores(liked), -0.1, 1.0),
-        _alike(liked, content.kinds),
-        _alike(others, content.kinds),
-        _alike(liked, content.tokens),
-        (both @ content.numbers) @ content.numbers.T,
-        known.age(times),
+        np.log1p(known.likes[at])[None],
+        np.log1p(known.counts[at])[None],
+        recent[:, 0, at],
+        recent[:, 1, at],
+        recent[:, 2, at],
+        known.deviation[at][None],
+        np.sqrt((liked @ known.neighbours).toarray()[:, at]),
+        np.sqrt((others @ known.neighbours).toarray()[:, at]),
+        np.clip(known.eased_scores(liked)[:, at], -0.1, 1.0),
+        _alike(liked, content.kinds, items),
+        _alike(others, content.kinds, items),
+        _alike(liked, content.tokens, items),
+        (both @ content.numbers) @ content.numbers[at].T,
+        known.age(times, at),
         sizes[:, None],
     ]
-    evidence = np.empty((len(histories), known.items, len(columns)), np.float32)
+    evidence = np.empty((len(histories), len(at), len(columns)), np.float32)
     for place, column in enumerate(columns):
         evidence[:, :, place] = column
     return evidence
 
 
-def _alike(profile: sparse.csr_matrix, features: sparse.csr_matrix) -> Floats:
-    """How much each item's features are those of a profile [histories, items]."""
+def _alike(
+    profile: sparse.csr_matrix, features: sparse.csr_matrix, items: NDArray[np.int64] | None
+) -> Floats:
+    """How much the features of all items, or of these, are those of a profile."""
+    wanted = features if items is None else features[items]
     if not features.shape[1]:
-        return np.zeros(profile.shape, np.float32)
-    alike: Floats = ((profile @ features) @ features.T).toarray()
+        return np.zeros((profile.shape[0], wanted.shape[0]), np.float32)
+    alike: Floats = ((profile @ features) @ wanted.T).toarray()
     return alike
+
+
+def likely(
+    known: Statistics, content: Content, history: History, prior: dict[int, float], count: int
+) -> NDArray[np.int64]:
+    """The items that may come first: by the prior, and by likeness to the history's features.
+
+    Args:
+        known: statistics.
+        content: features.
+        history: one user's.
+        prior: weights of recent popularity and of neighbours.
+        count: of items by the prior; a quarter of that many come by their features.
+    """
+    liked, _, both = profiles([history], known.items, known.liked_from)
+    near = np.sqrt((liked @ known.neighbours).toarray()[0])
+    popular = known.recently_liked(np.array([history.time]))[0, 1]
+    score = prior[LATELY] * popular + prior[NEIGHBOURS] * near
+    alike = content.numbers @ (both @ content.numbers)[0]
+    for features in (content.kinds, content.tokens):
+        if features.shape[1]:
+            alike = alike + features @ (liked @ features).toarray()[0]
+    chosen = [_first(score, count), _first(alike, count // 4)]
+    return np.unique(np.concatenate(chosen))
+
+
+def _first(scores: Floats, count: int) -> NDArray[np.int64]:
+    if count >= len(scores):
+        return np.arange(len(scores))
+    return np.argpartition(-scores, count)[:count]
 
 
 def for_rating(

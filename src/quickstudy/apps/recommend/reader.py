@@ -12,7 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from quickstudy.apps.recommend.content import Content
-from quickstudy.apps.recommend.evidence import FACTORS, LATELY, NEIGHBOURS, for_ranking, for_rating
+from quickstudy.apps.recommend.evidence import (
+    FACTORS,
+    LATELY,
+    NEIGHBOURS,
+    for_ranking,
+    for_rating,
+    likely,
+)
 from quickstudy.apps.recommend.heads import Head, RankingTask, train_ranking, train_rating
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.statistics import History, Statistics
@@ -33,6 +40,8 @@ PRIOR = {LATELY: 1.0, NEIGHBOURS: 2.1}
 """Weights that a ranking head begins with: recent popularity and neighbours."""
 RATING_PRIOR = {FACTORS: 1.0}
 """Likewise of a rating head: what factors say."""
+SHORTLIST = 1000
+"""Items that recent popularity and neighbours put first, of which the best are served."""
 TOGETHER = 64
 """Histories whose evidence is held at once."""
 QUERIES = 50
@@ -62,6 +71,14 @@ class Reader(NamedTuple):
             for part in _parts(histories)
         ]
         return np.concatenate(scores) if scores else np.zeros((0, self.known.items), np.float32)
+
+    @torch.no_grad()
+    def shortlist(self, history: History) -> tuple[NDArray[np.int64], Floats]:
+        """The items that may come first for a history [m], and their scores [m], as of `rank`."""
+        chosen = likely(self.known, self.content, history, PRIOR, SHORTLIST)
+        evidence = for_ranking(self.known, self.content, [history], chosen)
+        scores: Floats = self.ranking(torch.from_numpy(evidence))[0].numpy()
+        return chosen, scores
 
     @torch.no_grad()
     def rate(self, history: History, items: NDArray[np.int64]) -> Floats:

@@ -14,7 +14,7 @@ from quickstudy.apps.recommend.content import Content, nothing
 from quickstudy.apps.recommend.evidence import RANKING, for_ranking
 from quickstudy.apps.recommend.log import ITEM, TIME, VALUE, Log, column
 from quickstudy.apps.recommend.metrics import top as best
-from quickstudy.apps.recommend.reader import Reader, meta_train
+from quickstudy.apps.recommend.reader import SHORTLIST, Reader, meta_train
 from quickstudy.apps.recommend.statistics import History
 from quickstudy.apps.recommend.storage import from_tree, to_tree
 from quickstudy.artefacts.atomic import make_folder
@@ -133,14 +133,23 @@ class Recommender:
     def top(self, state: State, k: int = 20, *, exclude_seen: bool = True) -> list[Recommended]:
         """The best items of the whole catalogue for a user, the best first.
 
+        Of large catalogues only the thousand items that recent popularity and neighbours put first
+        are scored, and those that are most like the history, unless k is large.
+
         Raises:
             DataError: k is less than one.
         """
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
-        scores = self.reader.rank([_history(state)])[0].astype(np.float64)
+        history = _history(state)
+        scores = np.full(len(self.items), -np.inf)
+        if k * 10 <= SHORTLIST < len(self.items):
+            places, found = self.reader.shortlist(history)
+            scores[places] = found
+        else:
+            scores[:] = self.reader.rank([history])[0]
         if exclude_seen:
-            scores[state["items"].numpy()] = -np.inf
+            scores[history.items] = -np.inf
         return [Recommended(self.items[place], float(scores[place])) for place in best(scores, k)]
 
     def score(self, state: State, items: Sequence[str]) -> NDArray[np.float32]:

@@ -121,12 +121,12 @@ class Statistics(NamedTuple):
         recent: Floats = self.recent[nearest]
         return recent
 
-    def age(self, times: NDArray[np.float64]) -> Floats:
-        """How long ago each item was first seen, in spans of time, within -1..1: [moments, items].
+    def age(self, times: NDArray[np.float64], items: NDArray[np.int64]) -> Floats:
+        """How long ago these items were first seen, in spans of time, -1..1: [moments, items].
 
         Those that nobody has wanted yet are new.
         """
-        past = (times[:, None] - self.born[None]) / (RECENT[-1] * self.span)
+        past = (times[:, None] - self.born[items][None]) / (RECENT[-1] * self.span)
         return np.tanh(np.nan_to_num(past, nan=0.0, neginf=0.0)).astype(np.float32)
 
     def eased_scores(self, profile: sparse.csr_matrix) -> Floats:
@@ -209,4 +209,4 @@ def _ease(matrix: sparse.csr_matrix, likes: Floats) -> tuple[NDArray[np.int64], 
     inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
     weights = -inverse / np.diag(inverse)[None]
     np.fill_diagonal(weights, 0)
-    return chosen, weights.astype(np.float32)
+    return chosen, np.ascontiguousarray(weights, np.float32)
