@@ -82,7 +82,7 @@ class Controls:
             "item neighbours": (liked @ self.cosines.T @ self.cosines).toarray(),
             "EASE": known.eased_scores(liked),
             "content neighbours": self._alike(liked),
-            "implicit ALS": np.stack([self._wanted(history) for history in histories]),
+            "implicit ALS": self.wanted(histories),
         }
         if self.factors is not None:
             scores["item mean"] = np.broadcast_to(known.deviation, shape)
@@ -124,8 +124,10 @@ class Controls:
                 alike = alike + ((profile @ block) @ block.T).toarray()
         return np.asarray(alike, np.float32)
 
-    def _wanted(self, history: History) -> Floats:
-        return self.implicit.scores(history.items[history.values >= self.known.liked_from])
+    def wanted(self, histories: Sequence[History]) -> Floats:
+        """Scores [histories, items] of implicit ALS."""
+        liked = (h.items[h.values >= self.known.liked_from] for h in histories)
+        return np.stack([self.implicit.scores(items) for items in liked])
 
     def _rated(self, history: History) -> Floats:
         rated = self.ratings(history, np.arange(self.known.items))
@@ -151,24 +153,17 @@ def tune(known: Statistics, content: Content, log: Log, tasks: Sequence[UserTask
         tasks: of the meta-validation users.
     """
     histories = [task.history for task in tasks]
-
-    def built(factors: tuple[float, float], implicit: tuple[float, float]) -> Controls:
-        return Controls(known, content, log, factors=factors, implicit=implicit)
-
     factors = (PENALTIES[0], SHRINKAGES[0])
     if known.scale is not None:
         pairs = [(penalty, shrinkage) for penalty in PENALTIES for shrinkage in SHRINKAGES]
         factors = min(pairs, key=lambda pair: _error(log, pair, tasks))
-    best, chosen = -1.0, IMPLICIT[0]
-    controls = built(factors, chosen)
-    for pair in IMPLICIT:
-        controls.implicit = ImplicitFactors.of(
-            log.rows(log.liked), confidence=pair[0], penalty=pair[1]
-        )
-        wanted = np.stack([controls._wanted(history) for history in histories])
-        if (value := _ndcg(wanted, tasks, known.liked_from)) > best:
-            best, chosen = value, pair
-    pure = built(factors, chosen).pure(histories)
+    found = {
+        pair: Controls(known, content, log, factors=factors, implicit=pair) for pair in IMPLICIT
+    }
+    implicit = max(
+        found, key=lambda pair: _ndcg(found[pair].wanted(histories), tasks, known.liked_from)
+    )
+    pure = found[implicit].pure(histories)
 
     def best_weight(base: str, name: str) -> float:
         scale = 1 / max(float(pure[name].std()), 1e-9)
@@ -180,7 +175,7 @@ def tune(known: Statistics, content: Content, log: Log, tasks: Sequence[UserTask
 
     weights = {name: best_weight("popularity", name) for name in pure if "popularity" not in name}
     weights["both"] = best_weight("recent popularity", "item neighbours")
-    return Settings(weights, factors, chosen)
+    return Settings(weights, factors, implicit)
 
 
 def _ndcg(scores: Floats, tasks: Sequence[UserTask], liked_from: float) -> float:

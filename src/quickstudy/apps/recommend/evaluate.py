@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstudy.apps.recommend.content import Content
-from quickstudy.apps.recommend.controls import Controls, tune
+from quickstudy.apps.recommend.controls import Controls, Settings, tune
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.metrics import LOWER_IS_BETTER, NAMES, interval, ranked
 from quickstudy.apps.recommend.reader import INNER_FOLDS, meta_train
@@ -107,12 +107,12 @@ def evaluate(
 
 
 def _judge(split: Split, content: Content, shots: Sequence[int], figures: Figures) -> None:
-    known = Statistics.of(split.known, factors=False)
     settings = _tuned(split, content)
+    reader = meta_train(split.known, content, seed=split.seed)
+    known = reader.known
     controls = Controls(
         known, content, split.known, factors=settings.factors, implicit=settings.implicit
     )
-    reader = meta_train(split.known, content, seed=split.seed)
     timelines = Timelines(split.asked, split.seed)
     for size in shots:
         tasks = timelines.tasks(split.users.tolist(), size)
@@ -143,13 +143,12 @@ def _count_errors(
         figures[model, size, "mae"][task.user].append(float(np.abs(wrong).mean()))
 
 
-def _tuned(split: Split, content: Content) -> Any:
+def _tuned(split: Split, content: Content) -> Settings:
     """Settings of the controls, chosen on a fold of the training users."""
     train, validation = next(folds(split.known, INNER_FOLDS, split.seed))
     log = of_users(split.known, train)
-    tasks = Timelines(split.known, split.seed).tasks(validation.tolist(), TUNED_AT)
-    if not tasks:
-        tasks = Timelines(split.known, split.seed).tasks(validation.tolist(), 1)
+    timelines, users = Timelines(split.known, split.seed), validation.tolist()
+    tasks = timelines.tasks(users, TUNED_AT) or timelines.tasks(users, 1)
     return tune(Statistics.of(log, factors=False), content, log, tasks)
 
 

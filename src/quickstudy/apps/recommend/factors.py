@@ -18,7 +18,8 @@ ITEM_SHRINKAGE = 3.0
 """Ratings that an item's level is mixed with, all of them average."""
 USER_SHRINKAGE = 8.0
 """Ratings that a user's bias is mixed with, all of them average."""
-CHUNK = 200_000
+CHUNK = 50_000
+"""Ratings whose products of factors are held at once."""
 
 
 class Factors(NamedTuple):
@@ -90,18 +91,24 @@ def _solve(
     side: Tensor, other: Tensor, residual: Tensor, factors: Tensor, count: int, penalty: float
 ) -> Tensor:
     """Ridge regressions of one side's ratings on the other side's factors [count, width]."""
+    gram, right = _sums(side, other, residual, factors, count)
+    rated = torch.bincount(side, minlength=count).clamp(min=1)
+    ridge = penalty * rated[:, None, None] * torch.eye(factors.shape[1])
+    solved: Tensor = torch.linalg.solve(gram + ridge, right)
+    return solved
+
+
+def _sums(
+    side: Tensor, other: Tensor, values: Tensor, factors: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Of each on one side: products of the other side's factors, and these times the values."""
     width = factors.shape[1]
-    gram = torch.zeros(count, width * width)
-    right = torch.zeros(count, width)
+    gram, right = torch.zeros(count, width * width), torch.zeros(count, width)
     for part in torch.arange(len(side)).split(CHUNK):
         chosen = factors[other[part]]
-        outer = (chosen[:, :, None] * chosen[:, None]).flatten(1)
-        gram.index_add_(0, side[part], outer)
-        right.index_add_(0, side[part], chosen * residual[part, None])
-    rated = torch.bincount(side, minlength=count).clamp(min=1)
-    ridge = penalty * rated[:, None, None] * torch.eye(width)
-    solved: Tensor = torch.linalg.solve(gram.view(count, width, width) + ridge, right)
-    return solved
+        gram.index_add_(0, side[part], (chosen[:, :, None] * chosen[:, None]).flatten(1))
+        right.index_add_(0, side[part], chosen * values[part, None])
+    return gram.view(count, width, width), right
 
 
 class ImplicitFactors(NamedTuple):
@@ -150,14 +157,8 @@ class ImplicitFactors(NamedTuple):
 def _wanted(
     side: Tensor, other: Tensor, factors: Tensor, count: int, confidence: float, penalty: float
 ) -> Tensor:
-    width = factors.shape[1]
-    gram = torch.zeros(count, width * width)
-    right = torch.zeros(count, width)
-    for part in torch.arange(len(side)).split(CHUNK // 4):
-        chosen = factors[other[part]]
-        gram.index_add_(0, side[part], (chosen[:, :, None] * chosen[:, None]).flatten(1))
-        right.index_add_(0, side[part], chosen)
-    shared = factors.T @ factors + penalty * torch.eye(width)
-    full = shared + confidence * gram.view(count, width, width)
-    solved: Tensor = torch.linalg.solve(full, (1 + confidence) * right)
+    """The same of what was wanted, all else unwanted with little confidence (their eq. 4)."""
+    gram, right = _sums(side, other, torch.ones(len(side)), factors, count)
+    shared = factors.T @ factors + penalty * torch.eye(factors.shape[1])
+    solved: Tensor = torch.linalg.solve(shared + confidence * gram, (1 + confidence) * right)
     return solved

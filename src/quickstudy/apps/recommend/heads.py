@@ -32,7 +32,6 @@ class Head(nn.Module):
 
     def __init__(self, inputs: int, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.inputs, self.hidden = inputs, hidden
         self.line = nn.Linear(inputs, 1)
         last = nn.Linear(hidden, 1)
         self.bend = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), last)

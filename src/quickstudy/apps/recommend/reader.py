@@ -5,7 +5,7 @@ training users are divided into folds, and each fold is judged by the statistics
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from quickstudy.apps.recommend.tasks import Timelines, UserTask, folds, of_users
 from quickstudy.errors import DataError
 
 Floats = NDArray[np.float32]
+Thing = TypeVar("Thing")
 
 SHOTS = (1, 2, 3, 5, 7, 10)
 """Support sizes that heads are meta-trained with."""
@@ -193,6 +194,6 @@ def _rating_rows(
     return evidence, task.values[asked] - plain
 
 
-def _parts(things: Sequence) -> Iterator[Sequence]:  # type: ignore[type-arg]
+def _parts(things: Sequence[Thing]) -> Iterator[Sequence[Thing]]:
     for start in range(0, len(things), TOGETHER):
         yield things[start : start + TOGETHER]

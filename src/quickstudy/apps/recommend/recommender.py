@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quickstudy.apps.recommend.content import Content, nothing
+from quickstudy.apps.recommend.content import items as read_items
 from quickstudy.apps.recommend.evidence import RANKING, for_ranking
 from quickstudy.apps.recommend.log import ITEM, TIME, VALUE, Log, column
+from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.metrics import top as best
 from quickstudy.apps.recommend.reader import SHORTLIST, Reader, meta_train
 from quickstudy.apps.recommend.statistics import History
@@ -264,9 +266,6 @@ def train(
     Raises:
         DataError: what came cannot be read, or holds too few users.
     """
-    from quickstudy.apps.recommend.content import items as read_items
-    from quickstudy.apps.recommend.log import interactions as read_log
-
     log = interactions if isinstance(interactions, Log) else read_log(interactions)
     content = items if isinstance(items, Content) or items is None else read_items(items)
     log, features = joined(log, content)

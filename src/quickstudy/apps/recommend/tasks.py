@@ -49,10 +49,10 @@ class Timelines:
         """How many interactions a user has."""
         return int(self._starts[user + 1] - self._starts[user])
 
-    def task(self, user: int, shots: int, until: int | None = None) -> UserTask:
-        """A user whose first interactions are known; `until` limits the query."""
+    def task(self, user: int, shots: int) -> UserTask:
+        """A user whose first interactions are known."""
         rows = self._order[self._starts[user] : self._starts[user + 1]]
-        known, later = rows[:shots], rows[shots:until]
+        known, later = rows[:shots], rows[shots:]
         history = history_of(self.log, known)
         return UserTask(user, history, self.log.item[later], self.log.value[later])
 
