@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from quickstudy.apps.recommend import items
+from quickstudy.apps.recommend.content import like
 from quickstudy.errors import DataError
 
 FILMS = {
@@ -14,7 +15,7 @@ FILMS = {
 
 def test_each_kind_of_column_becomes_what_it_is():
     content = items({**FILMS, "sold": [True, False, True]})
-    assert content.tags == ["genres=Action", "genres=War", "sold=False", "sold=True"]
+    assert list(content.tags) == ["genres=Action", "genres=War", "sold=False", "sold=True"]
     assert content.numbers.shape == (3, 2 * 12)  # the price, and the year of the title
 
 
@@ -42,7 +43,7 @@ def test_items_come_in_the_order_that_is_asked_for_and_unknown_ones_are_empty():
 def test_lists_are_tags():
     pa = pytest.importorskip("pyarrow")
     table = pa.table({"item": ["a", "b"], "tags": [["x", "y"], ["y"]]})
-    assert items(table).tags == ["tags=x", "tags=y"]
+    assert list(items(table).tags) == ["tags=x", "tags=y"]
 
 
 def test_an_item_has_one_row():
@@ -53,3 +54,30 @@ def test_an_item_has_one_row():
 def test_a_column_that_is_not_there_is_said():
     with pytest.raises(DataError, match="did you mean 'price'"):
         items({"item": ["a", "b"], "price": [1, 2]}, columns=["prices"])
+
+
+def test_other_items_are_read_as_the_first_were():
+    first = items({**FILMS, "sold": [True, False, True]})
+    later = like(first, {**FILMS, "sold": [True, False, True], "item": ["x", "y", "z"]})
+    assert (first.kinds != later.kinds).nnz == 0
+    assert (first.tokens != later.tokens).nnz == 0
+    np.testing.assert_array_equal(first.numbers, later.numbers)
+
+
+def test_what_the_first_table_did_not_have_is_no_feature():
+    later = like(items(FILMS), {"item": ["x"], "genres": ["Noir"], "title": ["?"], "price": [None]})
+    assert not later.kinds.nnz
+    assert not later.tokens.nnz
+    assert not later.numbers.any()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"item": ["x"], "genres": ["War"], "title": ["?"]}, "'price'"),
+        ({"item": ["x"], "genres": ["War"], "title": ["?"], "price": ["dear"]}, "must be numbers"),
+    ],
+)
+def test_other_columns_than_the_first_are_refused(table, said):
+    with pytest.raises(DataError, match=said):
+        like(items(FILMS), table)

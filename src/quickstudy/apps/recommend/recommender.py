@@ -198,9 +198,8 @@ class Recommender:
         Raises:
             ArtefactError: it cannot be written.
         """
-        fields = {"items": self.items, "tags": list(self.reader.content.tags)}
         make_folder(Path(folder))
-        write_sealed(Path(folder) / FILE, KIND, to_tree(self.reader), fields)
+        write_sealed(Path(folder) / FILE, KIND, to_tree(self.reader), {"items": self.items})
 
     @classmethod
     def load(cls, folder: Path | str) -> "Recommender":
@@ -213,8 +212,8 @@ class Recommender:
         if not path.exists():
             raise ArtefactError(f"there is no recommender in {folder}: no file {FILE}")
         sealed = read_sealed(path, KIND)
-        names, tags = sealed.header["items"], sealed.header["tags"]
-        return cls(from_tree(sealed.tree(), names, tags), names)
+        names = sealed.header["items"]
+        return cls(from_tree(sealed.tree(), names), names)
 
     def save_state(self, state: State, path: Path | str) -> None:
         """Store what is known of a user."""

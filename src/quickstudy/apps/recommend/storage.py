@@ -7,6 +7,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from quickstudy.apps.recommend.coding import Coding
 from quickstudy.apps.recommend.content import Content
 from quickstudy.apps.recommend.factors import Factors
 from quickstudy.apps.recommend.heads import Head
@@ -14,6 +15,7 @@ from quickstudy.apps.recommend.reader import Reader
 from quickstudy.apps.recommend.statistics import Statistics
 
 ARRAYS = ("counts", "likes", "deviation", "born", "moments", "recent", "eased", "ease")
+WEIGHTS = ("tag_weights", "word_weights", "ranges")
 NUMBERS = ("items", "liked_from", "mean", "span", "now")
 
 
@@ -26,6 +28,7 @@ def to_tree(reader: Reader) -> dict[str, Any]:
         "scale": known.scale,
         "neighbours": _of_sparse(known.neighbours),
         "factors": None if known.factors is None else _of_factors(known.factors),
+        "coding": _of_coding(reader.content.coding),
         "kinds": _of_sparse(reader.content.kinds),
         "tokens": _of_sparse(reader.content.tokens),
         "numbers": torch.from_numpy(reader.content.numbers),
@@ -34,7 +37,7 @@ def to_tree(reader: Reader) -> dict[str, Any]:
     }
 
 
-def from_tree(tree: dict[str, Any], names: list[str], tags: list[str]) -> Reader:
+def from_tree(tree: dict[str, Any], names: list[str]) -> Reader:
     """The reader that `to_tree` was given."""
     factors = tree["factors"]
     known = Statistics(
@@ -49,10 +52,24 @@ def from_tree(tree: dict[str, Any], names: list[str], tags: list[str]) -> Reader
         _to_sparse(tree["kinds"]),
         _to_sparse(tree["tokens"]),
         tree["numbers"].numpy(),
-        tags,
+        _to_coding(tree["coding"]),
     )
     rating = None if tree["rating"] is None else _to_head(tree["rating"])
     return Reader(known, content, _to_head(tree["ranking"]), rating)
+
+
+def _of_coding(coding: Coding) -> dict[str, Any]:
+    return {
+        "columns": [list(column) for column in coding.columns],
+        "tags": list(coding.tags),
+        **{name: torch.from_numpy(getattr(coding, name)) for name in WEIGHTS},
+    }
+
+
+def _to_coding(tree: dict[str, Any]) -> Coding:
+    columns = tuple((name, kind) for name, kind in tree["columns"])
+    weights = {name: tree[name].numpy() for name in WEIGHTS}
+    return Coding(columns, tuple(tree["tags"]), **weights)
 
 
 def _of_factors(factors: Factors) -> dict[str, Any]:

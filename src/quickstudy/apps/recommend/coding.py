@@ -1,0 +1,225 @@
+"""How columns of item features become numbers, so that items that come later are read alike."""
+
+import re
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from quickstudy.data.frames import Frame
+from quickstudy.errors import DataError
+
+SEPARATORS = ("|", ";")
+BINS = 12
+"""Soft bins of a column of numbers; items that lie near each other share them."""
+WORDS = 2**14
+"""Places that the words of text are hashed to."""
+FEW = 0.05
+"""A text column with fewer distinct values than this share of its rows holds kinds, not text."""
+YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\)")
+WORD = re.compile(r"\w+")
+
+Floats = NDArray[np.float32]
+
+
+class Blocks(NamedTuple):
+    """Features of items: kinds and tags [n, a], words [n, b], and soft bins of numbers [n, c]."""
+
+    kinds: sparse.csr_matrix
+    tokens: sparse.csr_matrix
+    numbers: Floats
+
+
+class Coding(NamedTuple):
+    """What each column was taken for, and how much each of its values says.
+
+    Attributes:
+        columns: names, and each one's kind: "numbers", "tags", "text", or "dated" text, which has
+            years in it; tags that stand in one cell have the separator after the kind.
+        tags: names of tags, "column=value".
+        tag_weights: [tags], the rarer the heavier.
+        word_weights: [WORDS] likewise, or none where no column is text.
+        ranges: of each column of numbers, and of years, between which its bins lie [numbers, 2].
+    """
+
+    columns: tuple[tuple[str, str], ...]
+    tags: tuple[str, ...]
+    tag_weights: Floats
+    word_weights: Floats
+    ranges: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, frame: Frame, names: Sequence[str]) -> "Coding":
+        """The coding that these columns of a table call for."""
+        columns = tuple((name, _kind(frame, name)) for name in names)
+        rows = frame.arrow.num_rows
+        numbers, tags, texts = _read(frame, columns)
+        labels = tuple(
+            sorted({f"{name}={tag}" for name, lists in tags for t in lists for tag in t})
+        )
+        plain = cls(columns, labels, np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0))
+        word_weights = plain.word_weights
+        if texts:
+            word_weights = _rarity(_ones(_word_places(texts), (rows, WORDS)))
+        return plain._replace(
+            tag_weights=_rarity(_ones(plain._tag_places(tags), (rows, len(labels)))),
+            word_weights=word_weights,
+            ranges=np.array([_range(column) for column in numbers]).reshape(-1, 2),
+        )
+
+    def encode(self, frame: Frame) -> Blocks:
+        """The rows of a table with these columns; a tag that the coding does not know is dropped.
+
+        Raises:
+            DataError: a column is not there, or holds something else than it did.
+        """
+        frame.known("feature column", [name for name, _ in self.columns])
+        rows = frame.arrow.num_rows
+        numbers, tags, texts = _read(frame, self.columns)
+        return Blocks(
+            _weighted(_ones(self._tag_places(tags), (rows, len(self.tags))), self.tag_weights),
+            _weighted(
+                _ones(_word_places(texts), (rows, len(self.word_weights))), self.word_weights
+            ),
+            _soft_bins(numbers, self.ranges, rows),
+        )
+
+    def _tag_places(self, columns: "Tags") -> NDArray[np.int64]:
+        place = {tag: place for place, tag in enumerate(self.tags)}
+        pairs = [
+            (row, place[label])
+            for name, lists in columns
+            for row, tags in enumerate(lists)
+            for tag in set(tags)
+            if (label := f"{name}={tag}") in place
+        ]
+        return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+Tags = list[tuple[str, list[list[str]]]]
+
+
+def _read(
+    frame: Frame, columns: Sequence[tuple[str, str]]
+) -> tuple[list[NDArray[np.float64]], Tags, list[list[str]]]:
+    """Columns of numbers, of tags, and of texts."""
+    numbers: list[NDArray[np.float64]] = []
+    tags: Tags = []
+    texts: list[list[str]] = []
+    for name, kind in columns:
+        if kind == "numbers":
+            numbers.append(_numbers(frame, name))
+        elif kind.startswith("tags"):
+            tags.append((name, _tags(frame, name, kind.removeprefix("tags"))))
+        else:
+            texts.append(_texts(frame, name))
+            if kind == "dated":
+                numbers.append(_years(texts[-1]))
+    return numbers, tags, texts
+
+
+def _kind(frame: Frame, name: str) -> str:
+    if frame.is_numeric(name):
+        return "numbers"
+    values = frame.arrow[name].to_pylist()
+    if any(isinstance(value, list | tuple | bool) for value in values):
+        return "tags"
+    texts = _texts(frame, name)
+    mark = max(SEPARATORS, key=lambda mark: sum(mark in text for text in texts))
+    if sum(mark in text for text in texts) > FEW * len(texts):
+        return f"tags{mark}"
+    if len(set(texts)) <= min(max(FEW * len(texts), 10), len(texts) / 2):
+        return "tags"
+    return "dated" if np.isfinite(_years(texts)).mean() > 0.5 else "text"
+
+
+def _numbers(frame: Frame, name: str) -> NDArray[np.float64]:
+    values = frame.arrow[name].to_pylist()
+    if not frame.is_numeric(name) and any(value is not None for value in values):
+        raise DataError(f"feature column {name!r} must be numbers, as it was in training")
+    return np.array([np.nan if value is None else float(value) for value in values])
+
+
+def _tags(frame: Frame, name: str, mark: str) -> list[list[str]]:
+    lists: list[list[str]] = []
+    for value in frame.arrow[name].to_pylist():
+        if isinstance(value, list | tuple):
+            parts = [str(part) for part in value]
+        elif value is None:
+            parts = []
+        else:
+            parts = str(value).split(mark) if mark else [str(value)]
+        lists.append([part.strip() for part in parts if part.strip()])
+    return lists
+
+
+def _texts(frame: Frame, name: str) -> list[str]:
+    return ["" if value is None else str(value) for value in frame.arrow[name].to_pylist()]
+
+
+def _years(texts: Sequence[str]) -> NDArray[np.float64]:
+    """The last year in parentheses of each text, as films have it."""
+    found = [YEAR.findall(text) for text in texts]
+    return np.array([float(years[-1]) if years else np.nan for years in found])
+
+
+def _word_places(columns: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    pairs = [
+        (row, zlib.crc32(word.encode()) % WORDS)
+        for texts in columns
+        for row, text in enumerate(texts)
+        for word in set(WORD.findall(text.lower()))
+    ]
+    return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def _ones(places: NDArray[np.int64], shape: tuple[int, int]) -> sparse.csr_matrix:
+    ones = np.ones(len(places), np.float32)
+    there = sparse.csr_matrix((ones, (places[:, 0], places[:, 1])), shape)
+    there.data[:] = 1
+    return there
+
+
+def _rarity(there: sparse.csr_matrix) -> Floats:
+    """Inverse document frequencies of columns."""
+    counts = np.asarray(there.sum(0)).ravel()
+    rarity: Floats = (np.log((1 + there.shape[0]) / (1 + counts)) + 0.1).astype(np.float32)
+    return rarity
+
+
+def _weighted(there: sparse.csr_matrix, weights: Floats) -> sparse.csr_matrix:
+    """Weighted ones; rows of length one."""
+    weighted = sparse.csr_matrix(there.multiply(weights[None]), dtype=np.float32)
+    lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(1)).ravel())
+    scaled = sparse.diags(1 / np.maximum(lengths, 1e-9)) @ weighted
+    return sparse.csr_matrix(scaled, dtype=np.float32)
+
+
+def _range(values: NDArray[np.float64]) -> tuple[float, float]:
+    known = np.isfinite(values)
+    if not known.any():
+        return 0.0, 0.0
+    low, high = np.quantile(values[known], (0.01, 0.99))
+    return float(low), float(high)
+
+
+def _soft_bins(
+    columns: Sequence[NDArray[np.float64]], ranges: NDArray[np.float64], rows: int
+) -> Floats:
+    """Bumps along each column's range; all rows that have a number have length one."""
+    if not columns:
+        return np.zeros((rows, 0), np.float32)
+    blocks = []
+    for values, (low, high) in zip(columns, ranges, strict=True):
+        known = np.isfinite(values)
+        centres = np.linspace(low, high, BINS)
+        width = max((high - low) / (BINS - 1), 1e-9)
+        near = np.clip(np.where(known, values, low), low, high)[:, None] - centres
+        blocks.append(np.exp(-0.5 * (near / width) ** 2) * known[:, None])
+    joined = np.concatenate(blocks, axis=1)
+    lengths = np.linalg.norm(joined, axis=1, keepdims=True)
+    result: Floats = (joined / np.maximum(lengths, 1e-9)).astype(np.float32)
+    return result
