@@ -36,6 +36,15 @@ class Content(NamedTuple):
         """What the columns of `kinds` are called."""
         return self.coding.tags
 
+    def at(self, places: NDArray[np.int64]) -> "Content":
+        """The features of the items at these places."""
+        return self._replace(
+            names=[self.names[place] for place in places.tolist()],
+            kinds=self.kinds[places],
+            tokens=self.tokens[places],
+            numbers=self.numbers[places],
+        )
+
     def of(self, names: Sequence[str]) -> "Content":
         """The features of these items in this order; empty rows for those it does not know."""
         places = {name: place for place, name in enumerate(self.names)}

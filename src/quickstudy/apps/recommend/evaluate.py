@@ -103,7 +103,7 @@ def evaluate(
             raise DataError(
                 f"no user has more than {size} interactions, so {size} shots leave nothing to ask"
             )
-    return {"rows": _rows(figures, shots), "paired": _pairs(figures, shots)}
+    return {"rows": rows(figures, shots), "paired": pairs(figures, shots)}
 
 
 def _judge(split: Split, content: Content, shots: Sequence[int], figures: Figures) -> None:
@@ -158,9 +158,10 @@ def _of_users(figures: Figures, model: str, size: int, metric: str) -> NDArray[n
     return np.array([np.mean(held[user]) for user in sorted(held)])
 
 
-def _rows(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
+def rows(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
+    """Each model's figures at each size, with intervals."""
     models = sorted({model for model, _, _ in figures}, key=lambda m: (m != OURS, m))
-    rows = []
+    found = []
     for model in models:
         for size in shots:
             row: dict[str, Any] = {"model": model, "control": model != OURS, "shots": size}
@@ -172,13 +173,13 @@ def _rows(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
                 width = interval(values)
                 half[metric] = width if np.isfinite(width) else None
                 row["users"] = max(row.get("users", 0), len(there))
-            rows.append({**row, "interval95": half})
-    return rows
+            found.append({**row, "interval95": half})
+    return found
 
 
-def _pairs(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
+def pairs(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
     """Ours less each control, user by user; `better` where the interval leaves out zero."""
-    pairs = []
+    found = []
     models = sorted({model for model, _, _ in figures if model != OURS})
     for metric in NAMES:
         for size in shots:
@@ -192,7 +193,7 @@ def _pairs(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
                     continue
                 mean, half = float(np.nanmean(gap)), interval(gap)
                 sign = -1 if metric in LOWER_IS_BETTER else 1
-                pairs.append(
+                found.append(
                     {
                         "metric": metric,
                         "shots": size,
@@ -202,4 +203,4 @@ def _pairs(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
                         "better": bool(np.isfinite(half) and sign * mean > half),
                     }
                 )
-    return pairs
+    return found

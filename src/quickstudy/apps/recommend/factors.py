@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
 from quickstudy.apps.recommend.log import Log
@@ -143,6 +144,20 @@ class ImplicitFactors(NamedTuple):
             mine = _wanted(users, items, theirs, int(user.max()) + 1, confidence, penalty)
             theirs = _wanted(items, users, mine, len(liked.items), confidence, penalty)
         return cls(theirs.numpy(), confidence, penalty)
+
+    def fold(self, wanted: sparse.csr_matrix) -> Floats:
+        """Factors of those who wanted these [users, width], from ones at [users, items]."""
+        return self._folded(wanted, self.items)
+
+    def of_items(self, wanted: sparse.csr_matrix, users: Floats) -> Floats:
+        """Factors of other items [c, width] from who wanted them [users, c], all users' given."""
+        return self._folded(sparse.csr_matrix(wanted.T), users)
+
+    def _folded(self, wanted: sparse.csr_matrix, factors: Floats) -> Floats:
+        rows, columns = (torch.from_numpy(place.astype(np.int64)) for place in wanted.nonzero())
+        side = torch.from_numpy(factors)
+        count = wanted.shape[0]
+        return _wanted(rows, columns, side, count, self.confidence, self.penalty).numpy()
 
     def scores(self, wanted: NDArray[np.int64]) -> Floats:
         """Preferences for all items [items] of one who wanted these [k]."""

@@ -56,6 +56,13 @@ class Timelines:
         history = history_of(self.log, known)
         return UserTask(user, history, self.log.item[later], self.log.value[later])
 
+    def history(self, user: int, moment: float, *, past_only: bool = False) -> History:
+        """All of a user's interactions, or those before a moment, read at that moment."""
+        rows = self._order[self._starts[user] : self._starts[user + 1]]
+        if past_only:
+            rows = rows[self.log.time[rows] < moment]
+        return History(self.log.item[rows], self.log.value[rows], moment)
+
     def tasks(self, users: Sequence[int], shots: int) -> list[UserTask]:
         """All of these users with something to ask after the support set."""
         return [self.task(user, shots) for user in users if self.count(user) > shots]

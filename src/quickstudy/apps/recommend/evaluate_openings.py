@@ -1,0 +1,297 @@
+"""New categories and never-seen items, by ours and by every control: protocol and figures."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.elsewhere import Elsewhere
+from quickstudy.apps.recommend.evaluate import OURS, Figures, pairs, rows
+from quickstudy.apps.recommend.launches import FEWEST_LATER, Asked, Launches
+from quickstudy.apps.recommend.log import Log
+from quickstudy.apps.recommend.metrics import ranked
+from quickstudy.apps.recommend.newcomers import Newcomers, newcomers
+from quickstudy.apps.recommend.opening_controls import Opened, OpeningControls, tune
+from quickstudy.apps.recommend.openings import held_out, meta_train_openings
+from quickstudy.apps.recommend.tasks import Timelines
+from quickstudy.errors import DataError
+
+USUAL = ("category", "categories", "genre", "genres", "kind", "department", "type")
+"""What the column that tells categories is called, where none is named."""
+ASKED = 200
+"""Users who are asked in one opening, at most."""
+TUNED_ON, TUNED_USERS = 3, 60
+"""Meta-validation categories that controls are tuned on, and users of each."""
+NEW = 0.2
+"""Of all items, that are never seen."""
+TOGETHER = 64
+
+
+def categories(log: Log, content: Content, column: str | None) -> dict[str, NDArray[np.int64]]:
+    """The items of each category [c], by name, but for those without any interaction.
+
+    Args:
+        log: the interactions.
+        content: features of their catalogue.
+        column: of the items' table; the usual ones, or the only one with tags, where None.
+
+    Raises:
+        DataError: there is no such column, or none that tells categories.
+    """
+    held = sorted({tag.split("=", 1)[0] for tag in content.tags})
+    if column is None:
+        usual = [name for want in USUAL for name in held if name.lower() == want]
+        column = next(iter(usual or (held if len(held) == 1 else [])), None)
+    if column is None or column not in held:
+        wanted = "a column of the items that tells categories" if column is None else repr(column)
+        raise DataError(
+            f"new categories need {wanted}, with kinds or tags; columns that have such: "
+            f"{', '.join(held) or 'none'}"
+        )
+    taken = np.bincount(log.item, minlength=len(log.items)) > 0
+    found = {}
+    for place, tag in enumerate(content.tags):
+        if tag.startswith(f"{column}="):
+            items = content.kinds[:, [place]].nonzero()[0]
+            found[tag.split("=", 1)[1]] = items[taken[items]]
+    return found
+
+
+class Known(NamedTuple):
+    """What is fitted without a set of items, once for all of its openings.
+
+    Attributes:
+        ours: the meta-learned head.
+        controls: closed forms.
+        weights: of the controls' mixtures, for each support size.
+    """
+
+    ours: torch.nn.Module
+    controls: OpeningControls
+    weights: Mapping[int, dict[str, float]]
+
+
+class Judge:
+    """Openings of sets of items, by ours and by every control.
+
+    Args:
+        log: all interactions.
+        content: features of their catalogue.
+        sizes: of support sets.
+        time_cut: the share of a set's interactions that come before its opening, after which
+            nothing is known; None: the moment is drawn and what happens elsewhere is known.
+    """
+
+    def __init__(
+        self, log: Log, content: Content, sizes: Sequence[int], time_cut: float | None = None
+    ) -> None:
+        self.log, self.content, self.sizes, self.time_cut = log, content, sizes, time_cut
+        self.figures: Figures = defaultdict(lambda: defaultdict(list))
+
+    def learn(self, items: NDArray[np.int64], seed: int) -> Known:
+        """All that is fitted without these items; and behind a cut, before their opening only."""
+        launches = Launches(self.log, items)
+        log = launches.elsewhere()
+        if self.time_cut is not None:
+            opening = launches.draw(0, np.random.default_rng(seed), share=self.time_cut)
+            log = log.rows(log.time <= (np.inf if opening is None else opening.moment))
+        head = meta_train_openings(log, self.content, seed=seed)
+        return Known(head, OpeningControls(log, self.content), self._tuned(log, seed))
+
+    def _tuned(self, log: Log, seed: int) -> dict[int, dict[str, float]]:
+        """Weights of the controls' mixtures, on categories that are held out of these."""
+        generator = np.random.default_rng([seed, 1])
+        groups = list(held_out(log, self.content, generator))
+        openings: dict[int, list[Opened]] = {size: [] for size in self.sizes}
+        for place in generator.permutation(len(groups))[:TUNED_ON].tolist():
+            launches = Launches(log, groups[place])
+            before = launches.elsewhere()
+            controls = OpeningControls(before, self.content)
+            elsewhere, histories = Elsewhere.of(before, self.content), Timelines(before, seed)
+            for size in self.sizes:
+                launch = launches.draw(size, generator)
+                if launch is None:
+                    continue
+                opened = newcomers(elsewhere, self.content, launch, log.liked_from)
+                asked = launches.asked(launch, histories)
+                asked = [asked[i] for i in generator.permutation(len(asked))[:TUNED_USERS]]
+                if asked:
+                    evidence = opened.evidence(asked)
+                    openings[size].append(Opened(controls, opened, asked, evidence))
+        return {size: tune(found) for size, found in openings.items()}
+
+    def judge(
+        self,
+        items: NDArray[np.int64],
+        known: Known,
+        seed: int,
+        unit: int | None,
+        *,
+        from_start: bool = False,
+    ) -> None:
+        """Figures of one opening of every size.
+
+        Args:
+            items: that are new; equal scores are ranked in an order that the seed draws.
+            known: what was fitted without them.
+            seed: of the moment, the order and the users.
+            unit: what the figures are counted for; each user where None.
+            from_start: whether the set opens before all of its interactions.
+        """
+        generator = np.random.default_rng([seed, 2])
+        launches = Launches(self.log, generator.permutation(items))
+        elsewhere = launches.elsewhere()
+        histories, past_only = Timelines(elsewhere, seed), self.time_cut is not None
+        for size in self.sizes:
+            share = 0.0 if from_start else self.time_cut
+            launch = launches.draw(size, generator, share=share)
+            if launch is None:
+                continue
+            asked = launches.asked(launch, histories, past_only=past_only)
+            asked = [asked[i] for i in generator.permutation(len(asked))[:ASKED]]
+            before = elsewhere.rows(elsewhere.time <= launch.moment) if past_only else elsewhere
+            if past_only:
+                known = known._replace(controls=OpeningControls(before, self.content))
+            opened = newcomers(
+                Elsewhere.of(before, self.content), self.content, launch, self.log.liked_from
+            )
+            for start in range(0, len(asked), TOGETHER):
+                self._count(opened, asked[start : start + TOGETHER], known, size, unit)
+
+    def _count(
+        self, opened: Newcomers, asked: Sequence[Asked], known: Known, size: int, unit: int | None
+    ) -> None:
+        evidence = opened.evidence(asked)
+        scores = known.controls.scores(opened, asked, evidence, known.weights[size])
+        with torch.no_grad():
+            scores[OURS] = known.ours(torch.from_numpy(evidence)).numpy()
+        rated = known.controls.rated
+        ratings = {} if rated is None else rated.ratings(opened, asked)
+        if ratings:
+            ratings[OURS] = ratings.pop("features")
+        for row, one in enumerate(asked):
+            place = one.user if unit is None else unit
+            for model, ranking in scores.items():
+                found = ranked(ranking[row], one.seen, one.relevant)
+                self.figures[model, size, "ndcg10"][place].append(found.ndcg10)
+                self.figures[model, size, "recall20"][place].append(found.recall20)
+            for model, said in ratings.items():
+                wrong = said[row, one.later].astype(np.float64) - one.values
+                self.figures[model, size, "rmse"][place].append(float(np.sqrt((wrong**2).mean())))
+                self.figures[model, size, "mae"][place].append(float(np.abs(wrong).mean()))
+
+    def told(self) -> dict[str, Any]:
+        """Rows of all models, and the differences of ours from each control."""
+        return {"rows": rows(self.figures, self.sizes), "paired": pairs(self.figures, self.sizes)}
+
+
+def evaluate_categories(
+    log: Log,
+    content: Content,
+    groups: Mapping[str, NDArray[np.int64]],
+    sizes: Sequence[int],
+    seeds: int,
+    *,
+    time_cut: float | None = None,
+    looked: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """New categories: each held out in turn, opened with so many interactions, ranked inside.
+
+    The moment of an opening is drawn in the first half of a category's interactions. What came
+    before does not exist; the next are the support set, all later ones the query. Users' histories
+    elsewhere are known. Candidates are all items of the category but for those that a user has in
+    the support set. Means and intervals are over categories, whose figures are means over users
+    and seeds; over users where there is but one category.
+
+    Args:
+        log: all interactions.
+        content: features of their catalogue.
+        groups: items of each category.
+        sizes: of support sets.
+        seeds: moments of opening.
+        time_cut: the share of a category's interactions that come before it opens; nothing later
+            than the moment is known then, and all before it, elsewhere.
+        looked: called with how many openings are done, and of all.
+
+    Raises:
+        DataError: no category is large enough.
+    """
+    judge = Judge(log, content, sizes, time_cut)
+    usable, left_out = {}, []
+    for name, items in groups.items():
+        inside = int(np.isin(log.item, items).sum())
+        needed = max(sizes) + FEWEST_LATER
+        later = inside // 2 if time_cut is None else int((1 - time_cut) * inside)
+        if len(items) < 2 or len(items) >= len(np.unique(log.item)) - 1:
+            left_out.append(f"{name}: {len(items)} items")
+        elif later < needed:
+            left_out.append(f"{name}: {inside} interactions leave {later} to open with")
+        else:
+            usable[name] = items
+    if not usable:
+        raise DataError(
+            f"no category has two items and {max(sizes) + FEWEST_LATER} interactions after its "
+            f"opening; {'; '.join(left_out[:5]) or 'there is none'}"
+        )
+    for unit, items in enumerate(usable.values()):
+        known = judge.learn(items, 0)
+        for seed in range(seeds):
+            judge.judge(items, known, seed, unit if len(usable) > 1 else None)
+            if looked is not None:
+                looked(unit * seeds + seed + 1, len(usable) * seeds)
+    return {
+        **judge.told(),
+        "units": "categories" if len(usable) > 1 else "users",
+        "categories": _each(judge, list(usable)) if len(usable) > 1 else {},
+        "left_out": left_out,
+    }
+
+
+def _each(judge: Judge, names: Sequence[str]) -> dict[str, Any]:
+    """nDCG@10 of ours and of the best control in each category, by support size."""
+    return {
+        name: {
+            str(size): {
+                model: float(np.nanmean(units[unit]))
+                for (model, held, metric), units in judge.figures.items()
+                if (held, metric) == (size, "ndcg10") and unit in units
+            }
+            for size in judge.sizes
+        }
+        for unit, name in enumerate(names)
+    }
+
+
+def evaluate_items(
+    log: Log,
+    content: Content,
+    seeds: int,
+    *,
+    looked: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Never-seen items: a fifth of all, drawn by each seed, ranked among each other.
+
+    No interaction with them is known. Users' histories elsewhere are; asked is who likes one of
+    them. Means and intervals are over users, whose figures are means over seeds.
+
+    Raises:
+        DataError: too few items or interactions.
+    """
+    judge = Judge(log, content, [0])
+    wanted = np.unique(log.item)
+    for seed in range(seeds):
+        drawn = np.random.default_rng([seed, 3]).permutation(wanted)
+        items = drawn[: max(int(NEW * len(wanted)), 2)]
+        judge.judge(items, judge.learn(items, seed), seed, None, from_start=True)
+        if looked is not None:
+            looked(seed + 1, seeds)
+    if not judge.figures:
+        raise DataError(
+            f"a fifth of the items must have {FEWEST_LATER} interactions to ask for, "
+            f"got {len(log.user)} with all {len(wanted)} items"
+        )
+    return {**judge.told(), "units": "users"}

@@ -1,0 +1,224 @@
+"""What speaks for an item of a new category, for one user, as numbers that a head weighs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.elsewhere import Elsewhere, Foreseen
+from quickstudy.apps.recommend.evidence import profiles
+from quickstudy.apps.recommend.launches import Asked, Launch, Support
+
+Floats = NDArray[np.float32]
+
+PRIOR_LIKES = 5.0
+"""Likes that a category is foreseen to have, in the shares that its items are foreseen to have."""
+LATELY = 0.1
+"""How fast likes in the category fade, in spans of the log's time."""
+EVIDENCE = (
+    "popularity",
+    "log likes",
+    "log interactions",
+    "likes of the choosy",
+    "interactions of the choosy",
+    "likes lately",
+    "company of likes",
+    "likes of similar items",
+    "popularity foreseen",
+    "popularity foreseen for the moment",
+    "popularity of similar words",
+    "rating foreseen",
+    "ratings",
+    "neighbours who liked it",
+    "taste of those who liked it",
+    "taste of those foreseen",
+    "tags of liked",
+    "tags of others",
+    "words of liked",
+    "numbers of history",
+    "log support size",
+    "log history size",
+)
+"""What each column is; `meta-learned` heads start from the first."""
+
+
+class Newcomers(NamedTuple):
+    """New items, what their features say, and what their first interactions say.
+
+    Attributes:
+        elsewhere: what interactions with other items say.
+        catalogue: features of those others.
+        content: features of the new items [c].
+        foreseen: what is foreseen from these.
+        support: the first interactions.
+        liked_from: the lowest rating of what was liked.
+    """
+
+    elsewhere: Elsewhere
+    catalogue: Content
+    content: Content
+    foreseen: Foreseen
+    support: Support
+    liked_from: float
+
+    def evidence(self, asked: Sequence[Asked]) -> Floats:
+        """Evidence for every new item [asked, c, len(EVIDENCE)]."""
+        items = len(self.content.names)
+        histories = [one.history for one in asked]
+        liked, others, both = profiles(histories, len(self.catalogue.names), self.liked_from)
+        times = np.array([history.time for history in histories])
+        rows = self.elsewhere.rows(liked)
+        own = self._own(asked)
+        columns = [
+            *(column[None] for column in self._of_items()),
+            self._lately(times),
+            *(column[None] for column in self._of_likes()),
+            self._foreseen_at(times),
+            self.foreseen.words[None],
+            self.foreseen.deviation[None],
+            self._ratings()[None],
+            *self._tastes(rows, asked),
+            _alike(liked, self.catalogue.kinds, self.content.kinds, own),
+            _alike(others, self.catalogue.kinds, self.content.kinds, None),
+            _alike(liked, self.catalogue.tokens, self.content.tokens, own),
+            (both @ self.catalogue.numbers + own @ self.content.numbers) @ self.content.numbers.T,
+            np.full((1, 1), np.log1p(len(self.support.item))),
+            np.log1p([[len(history.items)] for history in histories]),
+        ]
+        evidence = np.empty((len(asked), items, len(columns)), np.float32)
+        for place, column in enumerate(columns):
+            evidence[:, :, place] = column
+        return evidence
+
+    @property
+    def liked(self) -> NDArray[np.bool_]:
+        """Which interactions of the support set are likes [n]."""
+        return np.asarray(self.support.value >= self.liked_from)
+
+    def _count(self, weights: NDArray[np.floating] | None = None, *, likes: bool = True) -> Floats:
+        """Likes or interactions of each item, weighted [c]."""
+        weights = np.ones(len(self.support.item)) if weights is None else weights
+        chosen = self.liked if likes else np.ones(len(self.support.item), bool)
+        counted = np.bincount(self.support.item[chosen], weights[chosen], len(self.content.names))
+        return counted.astype(np.float32)
+
+    def _of_items(self) -> list[Floats]:
+        """Popularity that is foreseen and counted; the choosy, who take little, take the best."""
+        share = np.exp(self.foreseen.popularity - self.foreseen.popularity.max())
+        share /= share.sum()
+        known = self.support.user >= 0
+        sizes = np.where(known, self.elsewhere.sizes[self.support.user], 0) if len(known) else known
+        choosy = 2 / np.log(4 + sizes)
+        return [
+            np.log(self._count() + PRIOR_LIKES * share),
+            np.log1p(self._count()),
+            np.log1p(self._count(likes=False)),
+            np.log1p(self._count(choosy)),
+            np.log1p(self._count(choosy, likes=False)),
+        ]
+
+    def _lately(self, times: NDArray[np.float64]) -> Floats:
+        """Logarithm of likes, the sooner before a moment the more [asked, c]."""
+        support = self.support
+        age = np.abs(times[:, None] - support.time[None]) / (LATELY * self.elsewhere.span)
+        weights = np.exp(-age) * self.liked[None]
+        ones = np.ones(len(support.item))
+        shape = (len(support.item), len(self.content.names))
+        at = sparse.csr_matrix((ones, (np.arange(len(ones)), support.item)), shape)
+        lately: Floats = np.log1p(weights @ at).astype(np.float32)
+        return lately
+
+    def _of_likes(self) -> list[Floats]:
+        support = self.support
+        company = np.array(
+            [
+                self.elsewhere.company_of(int(user), float(time)) if user >= 0 else 0.0
+                for user, time in zip(support.user, support.time, strict=True)
+            ]
+        )
+        near = self._count(company, likes=False) / (self._count(likes=False) + 1)
+        return [near, self._smoothed(), self.foreseen.popularity]
+
+    def _smoothed(self) -> Floats:
+        """Logarithm of the mean likes of items, the more alike the heavier [c]."""
+        likes = self._count()
+        above = np.zeros(len(likes), np.float32)
+        below = np.full(len(likes), 1e-6, np.float32)
+        for block in (self.content.kinds, self.content.numbers):
+            if block.shape[1]:
+                above += block @ (block.T @ likes)
+                below += block @ (block.T @ np.ones_like(likes))
+        smoothed: Floats = np.log(above / below + 0.1).astype(np.float32)
+        return smoothed
+
+    def _foreseen_at(self, times: NDArray[np.float64]) -> Floats:
+        nearest = np.abs(times[:, None] - self.elsewhere.moments[None]).argmin(1)
+        at: Floats = self.foreseen.recent[nearest]
+        return at
+
+    def _ratings(self) -> Floats:
+        """How far an item's ratings are from the mean of the support's, shrunk [c]."""
+        if not len(self.support.value):
+            return np.zeros(len(self.content.names), np.float32)
+        off = self._count(self.support.value - self.support.value.mean(), likes=False)
+        rated: Floats = (off / (self._count(likes=False) + PRIOR_LIKES)).astype(np.float32)
+        return rated
+
+    def _tastes(self, rows: sparse.csr_matrix, asked: Sequence[Asked]) -> list[Floats]:
+        """Likeness of a user to those who liked an item, and to those who are foreseen to."""
+        here, support, items = self.elsewhere, self.support, len(self.content.names)
+        known = self.liked & (support.user >= 0)
+        by, of = support.user[known], support.item[known]
+        users = np.array([one.user for one in asked])
+        near = np.maximum((rows @ here.likes[by].T).toarray(), 0)
+        near[users[:, None] == by[None]] = 0  # nobody is a neighbour of their own
+        ones = np.ones(len(by), np.float32)
+        at = sparse.csr_matrix((ones, (np.arange(len(by)), of)), (len(by), items))
+        theirs = here.vectors(rows)
+        summed = at.T @ here.theirs[by] + PRIOR_LIKES * self.foreseen.vectors
+        folded = summed / (np.bincount(of, minlength=items)[:, None] + PRIOR_LIKES)
+        scale = 1 / max(float(np.linalg.norm(here.theirs, axis=1).mean()), 1e-6)
+        return [
+            np.sqrt(near @ at).astype(np.float32),
+            scale * theirs @ (scale * folded).T.astype(np.float32),
+            scale * theirs @ (scale * self.foreseen.vectors).T,
+        ]
+
+    def _own(self, asked: Sequence[Asked]) -> sparse.csr_matrix:
+        """What a user took of the new items themselves [asked, c]; a fifth of their taste each."""
+        row = np.repeat(np.arange(len(asked)), [len(one.seen) for one in asked])
+        column = np.concatenate([one.seen for one in asked]) if len(asked) else row
+        data = np.full(len(row), 0.2, np.float32)
+        return sparse.csr_matrix((data, (row, column)), (len(asked), len(self.content.names)))
+
+
+def _alike(
+    profile: sparse.csr_matrix,
+    known: sparse.csr_matrix,
+    new: sparse.csr_matrix,
+    own: sparse.csr_matrix | None,
+) -> Floats:
+    """How much new items' features are those of a profile [histories, c]."""
+    if not known.shape[1]:
+        return np.zeros((profile.shape[0], new.shape[0]), np.float32)
+    mine = profile @ known
+    if own is not None:
+        mine = mine + own @ new
+    alike: Floats = (mine @ new.T).toarray()
+    return alike
+
+
+def newcomers(
+    elsewhere: Elsewhere,
+    catalogue: Content,
+    launch: Launch,
+    liked_from: float,
+    foreseen: Foreseen | None = None,
+) -> Newcomers:
+    """The items of a launch, which are in the catalogue and of which the log knows nothing."""
+    content = catalogue.at(launch.items)
+    foreseen = Foreseen.of(elsewhere, catalogue, content) if foreseen is None else foreseen
+    return Newcomers(elsewhere, catalogue, content, foreseen, launch.support, liked_from)
