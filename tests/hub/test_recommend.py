@@ -44,6 +44,15 @@ def test_train_then_top_then_adapt(call, shop, run):
     assert again.json == best.json
 
 
+def test_ask_of_a_known_and_of_a_new_user(call, shop, run):
+    asked = call("recommend", "ask", run, "--history", shop / "mine.csv", "-k", 3, "--json")
+    assert asked.code == 0
+    names = [row["item"] for row in asked.json]
+    assert len(set(names) - {"i0", "i2", "i4"}) == 3
+    said = call("recommend", "ask", run, "-k", 2)
+    assert len(said.out.splitlines()) == 2
+
+
 def test_evaluate_gives_rows_and_pairs(call, shop):
     said = call("recommend", "evaluate", "--ratings", shop / "ratings.csv", "--user", "user",
                 "--item", "item", "--value", "stars", "--time", "time", "--scale", "0,5",
@@ -82,6 +91,7 @@ def test_evaluate_for_people_behind_a_cut(call, shop):
         (["top", "run"], "either --history FILE or --state STATE"),
         (["top", "nowhere", "--history", "mine.csv"], "no recommender in nowhere"),
         (["top", "run", "--history", "mine.csv", "-k", "0"], "k must be at least 1"),
+        (["ask", "run", "-k", "0"], "k must be at least 1"),
         (["top", "run", "--state", "mine.csv"], "does not begin as a quickstudy"),
     ],
 )

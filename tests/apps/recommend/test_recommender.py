@@ -157,3 +157,5 @@ def test_a_shortlist_of_a_large_catalogue_holds_the_best():
         every = market.top(state, k=3000)
         assert [row.item for row in few] == [row.item for row in every[:20]]
         assert len(every) == 3000 - len(history)
+        asked = [row.item for row in market.ask(state, k=3)]
+        assert len(set(asked) - set(history)) == 3

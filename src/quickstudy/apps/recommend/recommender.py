@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quickstudy.apps.recommend.asking import questions
 from quickstudy.apps.recommend.content import Content, nothing
 from quickstudy.apps.recommend.content import items as read_items
 from quickstudy.apps.recommend.evidence import RANKING, for_ranking
@@ -153,6 +154,26 @@ class Recommender:
         if exclude_seen:
             scores[history.items] = -np.inf
         return [Recommended(self.items[place], float(scores[place])) for place in best(scores, k)]
+
+    def ask(self, state: State | None = None, k: int = 1) -> list[Recommended]:
+        """The items to ask a user about next, the first first; none that was seen.
+
+        They are those whose answer is expected to say most of the user's taste; the score is what
+        it says, weighed by the chance that they know the item. `extend` takes an answer.
+
+        Args:
+            state: what is known of the user; None of one who is new.
+            k: how many.
+
+        Raises:
+            DataError: k is less than one.
+        """
+        if k < 1:
+            raise DataError(f"k must be at least 1, got {k}")
+        nobody = History(np.empty(0, np.int64), np.empty(0, np.float32), self.reader.known.now)
+        places, expected = questions(self.reader, nobody if state is None else _history(state), k)
+        names = (self.items[place] for place in places)
+        return [Recommended(name, score) for name, score in zip(names, expected, strict=True)]
 
     def score(self, state: State, items: Sequence[str]) -> NDArray[np.float32]:
         """What a user would rate some items [m]; where feedback is implicit, their ranking scores.

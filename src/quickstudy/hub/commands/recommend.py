@@ -199,6 +199,39 @@ def top(
 
 
 @app.command()
+def ask(
+    run: RunFolder,
+    history: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="One user's interactions; none: a new user.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many.")] = 1,
+    item: Item = None,
+    value: Value = None,
+    time: Time = None,
+    json: Json = False,
+) -> None:
+    """Say which items to ask a user about, so that the answers say most of their taste.
+
+    Examples:
+      quickstudy recommend ask runs/shop -k 3
+      quickstudy recommend ask runs/shop --history mine.csv -k 3 --json
+    """
+    from quickstudy.apps import recommend
+    from quickstudy.hub import screen
+
+    recommender = recommend.load(run)
+    state = None
+    if history is not None:
+        state = recommender.adapt(history, item=item, value=value, time=time)
+    asked = recommender.ask(state, k)
+    if json:
+        screen.print_json([{"item": row.item, "score": row.score} for row in asked])
+        return
+    for row in asked:
+        screen.out().print(row.item, markup=False)
+
+
+@app.command()
 def adapt(
     run: RunFolder,
     history: History,
