@@ -1,7 +1,5 @@
 """Which items to ask a user about: those they are likely to know, and whose answer says most."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,7 +52,7 @@ def _most_informative(
 ) -> tuple[NDArray[np.int64], list[float]]:
     """One by one the items of the highest expected information, given those before."""
     vectors = factors.items[places].astype(np.float64)
-    covariance: NDArray[np.floating[Any]] = _covariance(factors, history)
+    covariance = _covariance(factors, history)
     left = np.ones(len(places), bool)
     chosen: list[int] = []
     expected: list[float] = []
@@ -66,7 +64,7 @@ def _most_informative(
         chosen.append(best)
         expected.append(float(gain[best]))
         towards = covariance @ vectors[best]
-        covariance = covariance - np.outer(towards, towards) / (1 + vectors[best] @ towards)
+        covariance -= np.outer(towards, towards) / (1 + vectors[best] @ towards)
     return places[chosen], expected
 
 
