@@ -17,17 +17,18 @@ CONTENTS = {"a.bin": bytes(range(200)) * 50, "b.bin": b"letters"}
 def test_sources_are_found_where_they_lie(tmp_path):
     assert {(s.path, s.size) for s in list_sources(tmp_path)} == {(None, 0)}
     cache.write_arrays(tmp_path / "omniglot_28.npz", {"a": np.zeros(3)})
-    glyphs, omniglot, fashion = list_sources(tmp_path)
+    glyphs, omniglot, fashion, films = list_sources(tmp_path)
     assert (glyphs.name, glyphs.path) == ("glyphs", None)
     assert (omniglot.name, omniglot.path) == ("omniglot", tmp_path / "omniglot_28.npz")
     assert omniglot.size == (tmp_path / "omniglot_28.npz").stat().st_size > 0
     assert (fashion.name, fashion.path) == ("fashion", None)
+    assert (films.name, films.path) == ("movielens", None)
 
 
 def test_every_source_says_what_it_is():
     for listing in list_sources():
         assert all((listing.name, listing.what, listing.origin, listing.licence, listing.file))
-    assert [listing.download for listing in list_sources()] == [0, 15_927_098, 4_427_250]
+    assert [listing.download for listing in list_sources()] == [0, 15_927_098, 4_427_250, 978_202]
 
 
 def test_what_is_published_is_addressed_safely():
@@ -157,5 +158,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, collection):
 
 
 def test_what_is_not_published():
-    with pytest.raises(DataError, match="what can be fetched is omniglot, fashion; got 'letters'"):
+    with pytest.raises(
+        DataError, match="what can be fetched is omniglot, fashion, movielens; got 'letters'"
+    ):
         obtain("letters")

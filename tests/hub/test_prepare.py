@@ -7,10 +7,12 @@ import shutil
 
 import numpy as np
 import pytest
+from tests.data import movielens
 from tests.data.loopback import Server, files, says
 
 from quickstudy.data import sources
 from quickstudy.data.fashion import FASHION_FILE, FASHION_REMOTES
+from quickstudy.data.movielens import FILMS_FILE, MOVIELENS_REMOTES, RATINGS_FILE
 from quickstudy.errors import DataError
 from quickstudy.hub.sources import open_source
 
@@ -107,8 +109,29 @@ def test_what_cannot_be_fetched(cache, call, tmp_path, photos):
     assert list(cache.iterdir()) == []
     for data in ("glyphs", "blobs", photos):
         said = call("data", "prepare", data, "--from", tmp_path)
-        refused(said, "--from is for omniglot, fashion; ", f"{data} is not fetched")
+        refused(said, "--from is for omniglot, fashion, movielens; ", f"{data} is not fetched")
     refused(call("data", "prepare", "fashoin"), "did you mean fashion?")
+
+
+def test_tables_lie_beside_each_other_and_are_no_tasks(cache, call, tmp_path, monkeypatch, need):
+    need.package("pyarrow")
+    content = movielens.packed(movielens.tables())
+    (tmp_path / "ml-latest-small.zip").write_bytes(content)
+    remote = MOVIELENS_REMOTES[0]._replace(
+        size=len(content), sha256=hashlib.sha256(content).hexdigest()
+    )
+    changed = tuple(
+        row._replace(remotes=(remote,)) if row.name == "movielens" else row
+        for row in sources.LISTINGS
+    )
+    monkeypatch.setattr(sources, "LISTINGS", changed)
+    said = call("data", "prepare", "movielens", "--from", tmp_path)
+    ratings, films = cache / RATINGS_FILE, cache / FILMS_FILE
+    assert (said.code, said.out) == (0, f"movielens is ready: {ratings}, {films}\n")
+    told = call("data", "prepare", "movielens", "--json").json
+    assert told["path"] == str(ratings)
+    assert told["bytes"] == ratings.stat().st_size + films.stat().st_size
+    refused(call("data", "show", "movielens"), "`quickstudy recommend` takes it")
 
 
 def test_a_cache_that_cannot_be_written(cache, call, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstudy.data.cache import written
 from quickstudy.errors import DataError
 
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -223,6 +224,33 @@ def is_table(name: str | Path) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
+def require_arrow() -> Any:
+    """The module pyarrow.
+
+    Raises:
+        DataError: it is not installed; says how to install it.
+    """
+    try:
+        import pyarrow
+    except ImportError:
+        raise DataError(
+            "tables need pyarrow, which is not installed: pip install 'quickstudy[tables]'"
+        ) from None
+    return pyarrow
+
+
+def write_frame(path: Path, table: Any) -> None:
+    """Write an arrow table as a parquet file, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    from pyarrow import parquet
+
+    with written(path) as file:
+        parquet.write_table(table, file)
+
+
 def read_frame(source: Any) -> Frame:
     """A file or something in memory as a table with at least one row, its names all different.
 
@@ -232,12 +260,7 @@ def read_frame(source: Any) -> Frame:
     Raises:
         DataError: it cannot be read, is empty, or two columns share a name.
     """
-    try:
-        import pyarrow as pa
-    except ImportError:
-        raise DataError(
-            "tables need pyarrow, which is not installed: pip install 'quickstudy[tables]'"
-        ) from None
+    pa = require_arrow()
     path = Path(source) if isinstance(source, str | Path) else None
     where = str(path) if path is not None else f"this {type(source).__name__}"
     try:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,19 @@ from quickstudy.artefacts.atomic import exclusive
 from quickstudy.data.cache import VARIABLE, cache_folders, find, writable_folder, write_arrays
 from quickstudy.data.download import Patience, Remote, fetch, verify
 from quickstudy.data.fashion import FASHION_FILE, FASHION_REMOTES, convert_fashion
+from quickstudy.data.frames import is_table, require_arrow, write_frame
 from quickstudy.data.glyphs import FILE as GLYPHS_FILE
+from quickstudy.data.movielens import (
+    FILMS_FILE,
+    MOVIELENS_REMOTES,
+    RATINGS_FILE,
+    convert_movielens,
+)
 from quickstudy.data.omniglot import OMNIGLOT_FILE, OMNIGLOT_REMOTES, convert_omniglot
 from quickstudy.errors import DataError
 
-Arrays = Mapping[str, NDArray[np.generic]]
+Converted = Mapping[str, NDArray[np.generic]] | Mapping[str, Any]
+"""Arrays by name, or arrow tables by the files that they become."""
 DOWNLOADS = "downloads"
 """Folder in the cache that holds published files until they are converted."""
 
@@ -34,11 +42,13 @@ class Listing(NamedTuple):
         what: a line on what it is.
         origin: where it comes from.
         licence: that it comes under.
-        file: its name in the data cache.
+        file: its name in the data cache; where there are several, of the first.
         remotes: the files that it is published as; none where it is made here.
-        convert: makes the arrays of `file` from these, which it finds by name.
+        convert: makes the arrays of `file` from these, which it finds by name; or, of tables, each
+            file's.
         path: where it lies; None where it is not on this machine.
-        size: of the file in bytes; 0 where there is none.
+        size: of all files in bytes; 0 where there is none.
+        others: names of further files, beside `file`.
     """
 
     name: str
@@ -47,14 +57,21 @@ class Listing(NamedTuple):
     licence: str
     file: str
     remotes: tuple[Remote, ...] = ()
-    convert: Callable[[Mapping[str, Path]], Arrays] | None = None
+    convert: Callable[[Mapping[str, Path]], Converted] | None = None
     path: Path | None = None
     size: int = 0
+    others: tuple[str, ...] = ()
 
     @property
     def download(self) -> int:
         """Bytes that are to be fetched where it is not here; 0 where it is made here."""
         return sum(remote.size for remote in self.remotes)
+
+    def find(self, cache: Path | str | None = None) -> Path | None:
+        """Where its first file lies, if all are there."""
+        path = find(self.file, cache)
+        there = path and all(path.with_name(name).is_file() for name in self.others)
+        return path if there else None
 
 
 LISTINGS = (
@@ -83,6 +100,16 @@ LISTINGS = (
         FASHION_REMOTES,
         convert_fashion,
     ),
+    Listing(
+        "movielens",
+        "100,836 ratings of 9,742 films by 610 users, with genres; for `quickstudy recommend`",
+        "Harper and Konstan 2015, grouplens.org/datasets/movielens",
+        "GroupLens terms of use: for research, not commercial; cite the paper",
+        RATINGS_FILE,
+        MOVIELENS_REMOTES,
+        convert_movielens,
+        others=(FILMS_FILE,),
+    ),
 )
 
 
@@ -97,12 +124,13 @@ def list_sources(cache: Path | str | None = None) -> list[Listing]:
 
     Examples:
         >>> [(listing.name, listing.path) for listing in list_sources("no/such/folder")]
-        [('glyphs', None), ('omniglot', None), ('fashion', None)]
+        [('glyphs', None), ('omniglot', None), ('fashion', None), ('movielens', None)]
     """
     found = []
     for listing in LISTINGS:
-        path = find(listing.file, cache)
-        size = path.stat().st_size if path else 0
+        path = listing.find(cache)
+        names = (listing.file, *listing.others)
+        size = sum(path.with_name(name).stat().st_size for name in names) if path else 0
         found.append(listing._replace(path=path, size=size))
     return found
 
@@ -126,33 +154,35 @@ def obtain(
         patience: how often and how long a server is tried; see `fetch`.
 
     Returns:
-        The path of the file in the data cache.
+        The path of the file in the data cache; of the first, where there are several.
 
     Raises:
         DataError: there is no such collection, or it is not published; no cache can be written;
-            a file cannot be fetched or is not the wanted one. The cache is as it was, but for what
-            the next time can go on from.
+            it is tables, and pyarrow is not installed; a file cannot be fetched or is not the
+            wanted one. The cache is as it was, but for what the next time can go on from.
 
     Examples:
         >>> obtain("glyphs")
         Traceback (most recent call last):
         ...
-        quickstudy.errors.DataError: what can be fetched is omniglot, fashion; got 'glyphs'
+        quickstudy.errors.DataError: what can be fetched is omniglot, fashion, movielens; got ...
     """
     published = {listing.name: listing for listing in LISTINGS if listing.remotes}
     if name not in published:
         raise DataError(f"what can be fetched is {', '.join(published)}; got {name!r}")
     listing = published[name]
-    here = find(listing.file, cache)
+    here = listing.find(cache)
     if here:
         return here
+    if is_table(listing.file):
+        require_arrow()
     folder = writable_folder(cache)
     if folder is None:
         places = ", ".join(map(str, cache_folders(cache)))
         raise DataError(f"{places} cannot be written; name a data cache with ${VARIABLE}")
     with exclusive(folder):
         path = folder / listing.file
-        if not path.is_file():  # another process may have made it meanwhile
+        if not listing.find(folder):  # another process may have made it meanwhile
             _make(listing, path, mirror, progress or (lambda *_: None), patience)
     return path
 
@@ -172,7 +202,7 @@ def _make(
             remote.name: _published(remote, downloads, mirror, progress, patience)
             for remote in listing.remotes
         }
-        write_arrays(path, listing.convert(files))
+        _write(listing, path, listing.convert(files))
         shutil.rmtree(downloads, ignore_errors=True)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
@@ -181,6 +211,15 @@ def _make(
             downloads.rmdir()
         with suppress(OSError):
             downloads.parent.rmdir()
+
+
+def _write(listing: Listing, path: Path, converted: Converted) -> None:
+    """The file at a path, and those beside it."""
+    if not is_table(path):
+        write_arrays(path, converted)
+        return
+    for name in (*listing.others, listing.file):
+        write_frame(path.with_name(name), converted[name])
 
 
 def _published(

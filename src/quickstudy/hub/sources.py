@@ -123,6 +123,10 @@ def open_source(name: str, wanted: Wanted | None = None) -> Source:
     if named:
         return SOURCES[name.lower()](wanted)
     if not Path(name).exists():
+        if name.lower() == "movielens":
+            raise RunError(
+                "movielens holds interactions, no tasks: `quickstudy recommend` takes it"
+            )
         alike = difflib.get_close_matches(name.lower(), SOURCES, n=1)
         raise DataError(
             f"--data must be {', '.join(SOURCES)}, a table or a folder of class folders, "

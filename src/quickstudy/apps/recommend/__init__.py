@@ -9,6 +9,7 @@ rec.top(state, k=20)
 
 from quickstudy.apps.recommend.content import Content, items
 from quickstudy.apps.recommend.log import Log, interactions
+from quickstudy.apps.recommend.movielens import movielens
 from quickstudy.apps.recommend.recommender import (
     Reason,
     Recommended,
@@ -27,5 +28,6 @@ __all__ = [
     "interactions",
     "items",
     "load",
+    "movielens",
     "train",
 ]

@@ -73,8 +73,7 @@ def _covariance(factors: Factors, history: History) -> NDArray[np.float64]:
     chosen = factors.items[history.items].astype(np.float64)
     gram = chosen.T @ chosen
     gram[np.diag_indices_from(gram)] += factors.penalty * max(len(chosen), 1)
-    inverse: NDArray[np.float64] = np.linalg.inv(gram)
-    return inverse
+    return np.asarray(np.linalg.inv(gram), np.float64)
 
 
 def _shares(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -155,15 +155,21 @@ def prepare(data: Name, mirror: Mirror = None, json: Json = False) -> None:
     elif mirror is not None:
         published = ", ".join(name for name, row in known.items() if row.remotes)
         raise RunError(f"--from is for {published}; {data} is not fetched from anywhere")
-    source = open_source(data)
-    source.facts()
-    path = next((row.path for row in list_sources() if row.name == source.name), None)
+    if row and row.others:  # tables, which are no source of tasks
+        name = row.name
+    else:
+        source = open_source(data)
+        source.facts()
+        name = source.name
+    row = next((row for row in list_sources() if row.name == name and row.path), None)
+    path = row.path if row else None
     if json:
-        size = path.stat().st_size if path else None
-        screen.print_json({"data": source.name, "path": path and str(path), "bytes": size})
+        size = row.size if row else None
+        screen.print_json({"data": name, "path": path and str(path), "bytes": size})
         return
-    where = f": {path}" if path else ""
-    screen.out().print(f"{source.name} is ready{where}", markup=False)
+    beside = "".join(f", {path.with_name(other)}" for other in row.others) if row and path else ""
+    where = f": {path}{beside}" if path else ""
+    screen.out().print(f"{name} is ready{where}", markup=False)
 
 
 @app.command()
