@@ -74,6 +74,22 @@ def test_evaluate_for_people_behind_a_cut(call, shop):
     assert "time cut at 0.7" in said.out
 
 
+def spoil(shop):
+    """A table whose first rating is no number, and whose last user is missing."""
+    columns = tastes.interactions()
+    columns["stars"][0], columns["user"][-1] = "good", ""
+    return write(shop / "bad.csv", columns)
+
+
+def test_bad_rows_are_left_out_if_wanted(call, shop):
+    said = call("recommend", "train", "--ratings", spoil(shop), "--leave-out-bad", "--out",
+                shop / "clean", "--json")  # fmt: skip
+    assert said.code == 0
+    assert said.json["interactions"] == 60 * 12 - 2
+    assert said.json["report"][0].startswith("left out 2 of 720 rows: ")
+    assert "note: left out 2 of 720 rows" in said.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -88,6 +104,8 @@ def test_evaluate_for_people_behind_a_cut(call, shop):
         ),
         (["evaluate", "--ratings", "ratings.csv", "--seeds", "0"], "--seeds must be at least 1"),
         (["evaluate", "--ratings", "latin.csv"], "UTF-8"),
+        (["evaluate", "--ratings", "bad.csv"], "1 where 'stars' is no number (row 0: 'good')"),
+        (["train", "--ratings", "bad.csv", "--out", "x"], "leave_out_bad=True, --leave-out-bad"),
         (["top", "run"], "either --history FILE or --state STATE"),
         (["top", "nowhere", "--history", "mine.csv"], "no recommender in nowhere"),
         (["top", "run", "--history", "mine.csv", "-k", "0"], "k must be at least 1"),
@@ -97,6 +115,7 @@ def test_evaluate_for_people_behind_a_cut(call, shop):
 )
 def test_bad_input_is_one_line_and_exit_code_2(call, shop, run, arguments, said, monkeypatch):
     monkeypatch.chdir(shop)
+    spoil(shop)
     (shop / "latin.csv").write_bytes("user,item\nJürgen,x\nb,y\n".encode("latin-1"))
     result = call("recommend", *arguments)
     assert result.code == 2

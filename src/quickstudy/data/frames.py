@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +65,12 @@ class Frame(NamedTuple):
         kind = self.arrow.schema.field(name).type
         return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
 
+    def without(self, rows: NDArray[np.int64]) -> "Frame":
+        """The table but for these rows."""
+        kept = np.ones(self.arrow.num_rows, bool)
+        kept[rows] = False
+        return self._replace(arrow=self.arrow.filter(kept))
+
     def complete(self, names: Sequence[str]) -> None:
         """Refuse missing values: nulls, NaN, and text without a letter.
 
@@ -90,7 +95,7 @@ class Frame(NamedTuple):
 
         column = self.arrow[name]
         missing = compute.is_null(column, nan_is_null=types.is_floating(column.type))
-        if _is_text(column.type):
+        if is_text(column.type):
             missing = compute.or_(missing, compute.fill_null(compute.equal(column, ""), True))
         found: NDArray[np.bool_] = missing.to_numpy()
         return found
@@ -126,50 +131,9 @@ class Frame(NamedTuple):
             raise DataError(f"{what} {names[column]!r} must be finite, got infinity in row {row}")
         return rows
 
-    def times(self, name: str) -> NDArray[np.float64]:
-        """A column of times in seconds [n]: numbers as they are; dates and ISO 8601 text read.
-
-        Raises:
-            DataError: the column is incomplete, infinite, or holds what does not read as a time.
-        """
-        import pyarrow as pa
-        from pyarrow import types
-
-        kind = self.arrow.schema.field(name).type
-        if self.is_numeric(name):
-            return self.numbers("time column", [name])[:, 0]
-        self.complete([name])
-        moment = pa.timestamp("us")
-        try:
-            if types.is_timestamp(kind) or types.is_date(kind):
-                moments = self.arrow[name].cast(moment, safe=False).to_numpy()
-            elif _is_text(kind):
-                moments = self.arrow[name].cast(pa.timestamp("us", tz="UTC")).to_numpy()
-            else:
-                raise DataError(f"time column {name!r} must be numbers or dates, got {kind}")
-        except pa.ArrowInvalid:
-            moments = self._dates(name)
-        seconds: NDArray[np.float64] = moments.astype("datetime64[us]").astype(np.float64) / 1e6
-        return seconds
-
-    def _dates(self, name: str) -> NDArray[Any]:
-        """Text as dates, one by one, so that the first that does not parse can be named."""
-        moments = []
-        for row, text in enumerate(self.arrow[name].to_pylist()):
-            try:
-                moment = datetime.fromisoformat(text)
-            except ValueError:
-                raise DataError(
-                    f"time column {name!r} must hold numbers or ISO 8601 dates, got {text!r} in "
-                    f"row {row}"
-                ) from None
-            zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            moments.append(np.datetime64(int(zoned.timestamp() * 1e6), "us"))
-        return np.array(moments)
-
     def _not_a_number(self, name: str) -> str:
         column = self.arrow[name]
-        if not _is_text(column.type):
+        if not is_text(column.type):
             return str(column.type)
         values = column.to_pylist()
         bad = next((i for i, v in enumerate(values) if v and not _reads_as_number(v)), 0)
@@ -298,26 +262,39 @@ def _plain(arrow: Any) -> Any:
     columns = []
     for column in arrow.columns:
         kind = column.type
-        if types.is_dictionary(kind) and _is_text(kind.value_type):
+        if types.is_dictionary(kind) and is_text(kind.value_type):
             columns.append(pa.chunked_array([decoded(chunk) for chunk in column.chunks], text))
         else:
-            columns.append(column.cast(text) if _is_text(kind) else column)
+            columns.append(column.cast(text) if is_text(kind) else column)
     return pa.table(columns, names=arrow.column_names)
 
 
-def _is_text(kind: Any) -> bool:
+def is_text(kind: Any) -> bool:
+    """Whether an arrow type is text."""
     from pyarrow import types
 
     return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
 
 
 def _reader(path: Path) -> Callable[[Path], Any]:
-    from pyarrow import csv, parquet
+    from pyarrow import parquet
 
     if not path.exists():
         raise DataError(f"no such table: {path}")
     if not is_table(path) or path.is_dir():
         raise DataError(f"a table must be a file {', '.join(SUFFIXES)}, got {path}")
     if path.suffix.lower() == ".csv":
-        return lambda file: csv.read_csv(file)
+        return _read_csv
     return lambda file: parquet.ParquetFile(file).read()
+
+
+def _read_csv(path: Path) -> Any:
+    """A CSV file; a column that later turns out to hold other things is of what fits all of it."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    try:
+        return csv.read_csv(path)
+    except pa.ArrowInvalid:  # kinds of columns were guessed from the first block: one for all
+        size = min(path.stat().st_size + 1, 2**31 - 1)
+        return csv.read_csv(path, read_options=csv.ReadOptions(block_size=size))

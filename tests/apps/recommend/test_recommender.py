@@ -119,7 +119,12 @@ def test_broken_and_foreign_files_are_refused(market, tmp_path):
         ([], "at least one interaction"),
         (["i0", "hat"], "got 'hat'"),
         ({"item": ["i0"], "stars": [9]}, "on the scale 1 to 5, got 9"),
-        ({"item": ["i0"], "stars": ["much"]}, "the text 'much'"),
+        ({"item": ["i0"], "stars": ["much"]}, "'stars' is no number .row 0: 'much'"),
+        ({"item": ["i0", None]}, "1 of 2 rows: 1 where 'item' is missing"),
+        ({"item": ["i0", "hat", "coat"]}, "got 'hat', 'coat'"),
+        ({"item": ["i0"], "time": ["noon"]}, "ISO 8601 date .row 0: 'noon'"),
+        ({"user": ["a", "b"], "item": ["i0", "i1"]}, "one user's, got 2 in column 'user'"),
+        ({"user": [], "item": []}, "at least one row"),
     ],
 )
 def test_a_bad_history_is_one_clear_error(market, history, said):

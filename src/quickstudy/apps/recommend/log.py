@@ -6,6 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstudy.data.faults import (
+    Fault,
+    bad_rows,
+    found,
+    missing_names,
+    read_numbers,
+    read_times,
+    said,
+)
 from quickstudy.data.frames import Frame, read_frame
 from quickstudy.errors import DataError
 
@@ -79,6 +88,7 @@ def interactions(
     value: str | None = None,
     time: str | None = None,
     scale: tuple[float, float] | None = None,
+    leave_out_bad: bool = False,
 ) -> Log:
     """Interactions from a CSV or parquet file, or a pandas, polars or arrow table.
 
@@ -94,10 +104,13 @@ def interactions(
         value: the column of ratings, or of any other numbers that say how much was liked.
         time: the column of times: numbers, dates, or text that reads as dates (ISO 8601).
         scale: the lowest and the highest rating; those that occur where not given.
+        leave_out_bad: leave out rows without a user or an item, and those whose rating or time
+            cannot be read or is off the scale; `report` says how many, and why.
 
     Raises:
-        DataError: a column is missing or twofold, incomplete, of the wrong kind, or outside of the
-            scale; or there are fewer than two users or items.
+        DataError: a column is missing or twofold, or of the wrong kind; rows are bad, all of which
+            are counted, and the first five of each fault told; or there are fewer than two users
+            or items.
 
     Examples:
         >>> log = interactions({"user": ["a", "a", "b"], "item": [1, 2, 2], "stars": [5, 1, 4]})
@@ -115,6 +128,21 @@ def interactions(
         raise DataError(
             f"user, item, value and time must be columns of their own, got {twice[0]!r} twice"
         )
+    if value is None and scale is not None:
+        raise DataError(f"a scale needs a column of values, got scale {scale} without one")
+    values, times, faults = _read(frame, value, time, scale)
+    faults = [*missing_names(frame, str(user)), *missing_names(frame, str(item)), *faults]
+    rows = frame.arrow.num_rows
+    kept = np.delete(np.arange(rows), bad_rows(faults))
+    report: tuple[str, ...] = ()
+    if faults:
+        told = said(faults, rows)
+        if not leave_out_bad or not len(kept):
+            raise DataError(
+                f"{frame.where} has bad rows, {told}; mend them"
+                f"{', or leave them out: leave_out_bad=True, --leave-out-bad' if len(kept) else ''}"
+            )
+        frame, report = frame.without(bad_rows(faults)), (f"left out {told}",)
     users, user_codes = frame.codes(str(user))
     items, item_codes = frame.codes(str(item))
     if len(users) < 2 or len(items) < 2:
@@ -122,12 +150,39 @@ def interactions(
             f"{frame.where} must hold two users and two items at least, got {len(users)} and "
             f"{len(items)}"
         )
-    values = np.ones(len(user_codes), np.float32)
+    read = Log(user_codes, item_codes, values[kept], times[kept], users, items, None, report)
+    return _once(_scaled(read, value, scale))
+
+
+def _read(
+    frame: Frame, value: str | None, time: str | None, scale: tuple[float, float] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float64], list[Fault]]:
+    """Values and times of all rows, and which of these cannot be read or are outside the scale."""
+    rows = frame.arrow.num_rows
+    values, times = np.ones(rows, np.float32), np.arange(rows, dtype=np.float64)
+    faults: list[Fault] = []
     if value is not None:
-        values = frame.numbers("value column", [value])[:, 0].astype(np.float32)
-    times = np.arange(len(user_codes), dtype=np.float64) if time is None else frame.times(time)
-    log = Log(user_codes, item_codes, values, times, users, items, None)
-    return _once(_scaled(log, value, scale))
+        numbers, faults = read_ratings(frame, value)
+        if scale is not None:
+            if not (np.isfinite(scale).all() and scale[0] < scale[1]):
+                raise DataError(f"a scale must be a lower and a higher number, got {scale}")
+            outside = (numbers < scale[0]) | (numbers > scale[1])
+            what = f"is not on the scale {scale[0]:g} to {scale[1]:g}"
+            faults = [*faults, *found(frame, value, what, outside)]
+        values = numbers.astype(np.float32)
+    if time is not None:
+        times, more = read_times(frame, time)
+        faults = [*faults, *more]
+    return values, times, faults
+
+
+def read_ratings(frame: Frame, name: str) -> tuple[NDArray[np.float64], list[Fault]]:
+    """A column of ratings, and the rows that hold none.
+
+    Raises:
+        DataError: the column is not of numbers.
+    """
+    return read_numbers(frame, "value column", name, largest=float(np.finfo(np.float32).max))
 
 
 def column(
@@ -154,23 +209,14 @@ def _plain(name: str) -> str:
 def _scaled(log: Log, value: str | None, scale: tuple[float, float] | None) -> Log:
     """The log with the scale of its ratings, where these say anything."""
     if value is None:
-        if scale is not None:
-            raise DataError(f"a scale needs a column of values, got scale {scale} without one")
         return log
+    if scale is not None:
+        return log._replace(scale=(float(scale[0]), float(scale[1])))
     low, high = float(log.value.min()), float(log.value.max())
-    if scale is None and low == high:
-        said = f"all values of {value!r} are {low:g}: feedback is taken as implicit"
-        return log._replace(value=np.ones_like(log.value), report=(*log.report, said))
-    wanted = scale or (low, high)
-    if not (np.isfinite(wanted).all() and wanted[0] < wanted[1]):
-        raise DataError(f"a scale must be a lower and a higher number, got {wanted}")
-    outside = np.flatnonzero((log.value < wanted[0]) | (log.value > wanted[1]))
-    if len(outside):
-        raise DataError(
-            f"values must lie on the scale {wanted[0]:g} to {wanted[1]:g}, got "
-            f"{log.value[outside[0]]:g} in row {outside[0]} ({len(outside)} such rows)"
-        )
-    return log._replace(scale=(float(wanted[0]), float(wanted[1])))
+    if low == high:
+        told = f"all values of {value!r} are {low:g}: feedback is taken as implicit"
+        return log._replace(value=np.ones_like(log.value), report=(*log.report, told))
+    return log._replace(scale=(low, high))
 
 
 def _once(log: Log) -> Log:
@@ -182,5 +228,5 @@ def _once(log: Log) -> Log:
     dropped = int((~last).sum())
     if not dropped:
         return log
-    said = f"{dropped} of {len(order)} rows repeat a user and an item: the latest was kept"
-    return log.rows(np.sort(order[last]))._replace(report=(*log.report, said))
+    told = f"{dropped} of {len(order)} rows repeat a user and an item: the latest was kept"
+    return log.rows(np.sort(order[last]))._replace(report=(*log.report, told))

@@ -14,7 +14,7 @@ from quickstudy.apps.recommend.asking import questions
 from quickstudy.apps.recommend.content import Content, nothing
 from quickstudy.apps.recommend.content import items as read_items
 from quickstudy.apps.recommend.evidence import RANKING, for_ranking
-from quickstudy.apps.recommend.log import ITEM, TIME, VALUE, Log, column
+from quickstudy.apps.recommend.log import ITEM, TIME, USER, VALUE, Log, column, read_ratings
 from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.metrics import top as best
 from quickstudy.apps.recommend.reader import SHORTLIST, Reader, meta_train
@@ -22,7 +22,8 @@ from quickstudy.apps.recommend.statistics import History
 from quickstudy.apps.recommend.storage import from_tree, to_tree
 from quickstudy.artefacts.atomic import make_folder
 from quickstudy.artefacts.sealed import read_sealed, write_sealed
-from quickstudy.data.frames import read_frame
+from quickstudy.data.faults import missing_names, read_times, said
+from quickstudy.data.frames import Frame, read_frame
 from quickstudy.errors import ArtefactError, DataError
 
 FILE = "recommender.safetensors"
@@ -307,11 +308,33 @@ def _read(
     key = str(column(frame, "item", item, ITEM))
     rated = column(frame, "value", value, VALUE, needed=False)
     when = column(frame, "time", time, TIME, needed=False)
+    faults = missing_names(frame, key)
+    values = moments = None
+    if rated is not None:
+        values, more = read_ratings(frame, rated)
+        faults += more
+    if when is not None:
+        moments, more = read_times(frame, when)
+        faults += more
+    if faults:
+        raise DataError(f"{frame.where} has bad rows, {said(faults, frame.arrow.num_rows)}")
+    _of_one_user(frame)
     names, codes = frame.codes(key)
-    values = None if rated is None else frame.numbers("value column", [rated])[:, 0]
-    moment = None if when is None else float(frame.times(when).max())
-    chosen = [names[code] for code in codes]
-    return chosen, None if values is None else values.astype(np.float32), moment
+    return (
+        [names[code] for code in codes],
+        None if values is None else values.astype(np.float32),
+        None if moments is None else float(moments.max()),
+    )
+
+
+def _of_one_user(frame: Frame) -> None:
+    """Refuse a history of several users."""
+    user = column(frame, "user", None, USER, needed=False)
+    if user is not None and len(frame.codes(user)[0]) > 1:
+        raise DataError(
+            f"a history must be one user's, got {len(frame.codes(user)[0])} in column {user!r} of "
+            f"{frame.where}"
+        )
 
 
 def _state(items: NDArray[np.int64], values: NDArray[np.float32], time: float) -> State:

@@ -33,6 +33,9 @@ Time = Annotated[
 Scale = Annotated[
     str | None, typer.Option(metavar="LOW,HIGH", help="Of the ratings; what occurs if not given.")
 ]
+LeaveOutBad = Annotated[
+    bool, typer.Option("--leave-out-bad", help="Leave out rows that cannot be read, and say so.")
+]
 Seed = Annotated[int, typer.Option(help="Of everything that is drawn.")]
 History = Annotated[
     Path, typer.Option(metavar="FILE", help="One user's interactions: a CSV or parquet table.")
@@ -49,6 +52,7 @@ def train(
     value: Value = None,
     time: Time = None,
     scale: Scale = None,
+    leave_out_bad: LeaveOutBad = False,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -69,7 +73,7 @@ def train(
     if not overwrite and (out / FILE).exists():
         raise RunError(f"there is a recommender in {out}; --overwrite replaces it")
     began = clock.perf_counter()
-    log, content = _read(ratings, items, user, item, value, time, scale)
+    log, content = _read(ratings, items, user, item, value, time, scale, leave_out_bad)
     with screen.counting(screen.err(), "users read") as looked:
         recommender = recommend.train(log, content, seed=seed, looked=looked)
     recommender.save(out)
@@ -117,6 +121,7 @@ def evaluate(
     value: Value = None,
     time: Time = None,
     scale: Scale = None,
+    leave_out_bad: LeaveOutBad = False,
     json: Json = False,
 ) -> None:
     """New users, by ours and by every control: ranking of the whole catalogue, and ratings.
@@ -135,7 +140,7 @@ def evaluate(
     if seeds < 1:
         raise DataError(f"--seeds must be at least 1, got {seeds}")
     sizes = _sizes(shots)
-    log, content = joined(*_read(ratings, items, user, item, value, time, scale))
+    log, content = joined(*_read(ratings, items, user, item, value, time, scale, leave_out_bad))
     splits = list(
         judging.by_folds(log, seeds) if time_cut is None else judging.by_time(log, time_cut, seeds)
     )
@@ -266,12 +271,19 @@ def _read(
     value: str | None,
     time: str | None,
     scale: str | None,
+    leave_out_bad: bool,
 ) -> "tuple[Log, Content | None]":
     from quickstudy.apps import recommend
     from quickstudy.hub import screen
 
     log = recommend.interactions(
-        ratings, user=user, item=item, value=value, time=time, scale=_scale(scale)
+        ratings,
+        user=user,
+        item=item,
+        value=value,
+        time=time,
+        scale=_scale(scale),
+        leave_out_bad=leave_out_bad,
     )
     for line in log.report:
         screen.err().print(f"note: {line}", markup=False)
