@@ -107,6 +107,7 @@ def test_bad_rows_are_left_out_if_wanted(call, shop):
         (["evaluate", "--ratings", "bad.csv"], "1 where 'stars' is no number (row 0: 'good')"),
         (["train", "--ratings", "bad.csv", "--out", "x"], "leave_out_bad=True, --leave-out-bad"),
         (["top", "run"], "either --history FILE or --state STATE"),
+        (["top", "run", "--history", "ratings.csv"], "a history must be one user's, got 60"),
         (["top", "nowhere", "--history", "mine.csv"], "no recommender in nowhere"),
         (["top", "run", "--history", "mine.csv", "-k", "0"], "k must be at least 1"),
         (["ask", "run", "-k", "0"], "k must be at least 1"),

@@ -51,6 +51,11 @@ def test_an_item_has_one_row():
         items({"item": ["a", "a"], "price": [1, 2]})
 
 
+def test_an_item_without_a_name_is_said():
+    with pytest.raises(DataError, match=r"no missing values, got 1 in 'item' \(the first in row 1"):
+        items({"item": ["a", None], "price": [1, 2]})
+
+
 def test_a_column_that_is_not_there_is_said():
     with pytest.raises(DataError, match="did you mean 'price'"):
         items({"item": ["a", "b"], "price": [1, 2]}, columns=["prices"])
