@@ -90,6 +90,26 @@ def test_bad_rows_are_left_out_if_wanted(call, shop):
     assert "note: left out 2 of 720 rows" in said.err
 
 
+def test_a_shop_is_written_and_can_be_read(call, tmp_path):
+    size = ("--users", 60, "--items", 90, "--interactions", 900)
+    made = call("recommend", "shop", tmp_path / "made", *size, "--json")
+    assert made.code == 0
+    assert (made.json["users"], made.json["items"]) == (60, 90)
+    tables = [tmp_path / "made" / f"{name}.csv" for name in ("interactions", "items", "users")]
+    written = [path.read_bytes() for path in tables]
+    assert written[0].count(b"\n") == made.json["interactions"] + 1
+    told = call("recommend", "train", "--ratings", tables[0], "--items", tables[1], "--out",
+                tmp_path / "run", "--json")  # fmt: skip
+    assert told.json["feedback"] == "implicit"
+    assert told.json["items"] == 90
+    again = call("recommend", "shop", tmp_path / "made", *size)
+    assert again.code == 2
+    assert "--overwrite replaces it" in again.err
+    again = call("recommend", "shop", tmp_path / "made", *size, "--overwrite")
+    assert "next: quickstudy recommend train" in again.out
+    assert [path.read_bytes() for path in tables] == written
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -108,6 +128,7 @@ def test_bad_rows_are_left_out_if_wanted(call, shop):
         (["train", "--ratings", "bad.csv", "--out", "x"], "leave_out_bad=True, --leave-out-bad"),
         (["top", "run"], "either --history FILE or --state STATE"),
         (["top", "run", "--history", "ratings.csv"], "a history must be one user's, got 60"),
+        (["shop", "made", "--items", "3"], "36 items at least, got 3"),
         (["top", "nowhere", "--history", "mine.csv"], "no recommender in nowhere"),
         (["top", "run", "--history", "mine.csv", "-k", "0"], "k must be at least 1"),
         (["ask", "run", "-k", "0"], "k must be at least 1"),

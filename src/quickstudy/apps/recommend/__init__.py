@@ -2,8 +2,9 @@
 
 import quickstudy as qs
 
-rec = qs.recommend.train("ratings.csv", "items.csv")
-state = rec.adapt(["a jacket", "a scarf"])
+shop = qs.recommend.shop()  # made up; or files of your own, or frames
+rec = qs.recommend.train(shop.interactions, shop.items)
+state = rec.adapt(["coat 012", "scarf 007"])
 rec.top(state, k=20)
 """
 
@@ -16,6 +17,7 @@ from quickstudy.apps.recommend.recommender import (
     Recommender,
     train,
 )
+from quickstudy.apps.recommend.shop import Shop, shop
 
 load = Recommender.load
 
@@ -25,9 +27,11 @@ __all__ = [
     "Reason",
     "Recommended",
     "Recommender",
+    "Shop",
     "interactions",
     "items",
     "load",
     "movielens",
+    "shop",
     "train",
 ]

@@ -43,6 +43,48 @@ History = Annotated[
 
 
 @app.command()
+def shop(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the tables go.")],
+    users: Annotated[int, typer.Option(help="How many.")] = 1500,
+    items: Annotated[int, typer.Option(help="How many.")] = 1000,
+    interactions: Annotated[int, typer.Option(help="How many, about.")] = 60_000,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
+    """Make up a shop to try things with: interactions.csv, items.csv and users.csv.
+
+    Examples:
+      quickstudy recommend shop shop/
+      quickstudy recommend train --ratings shop/interactions.csv --items shop/items.csv --out run
+    """
+    from quickstudy.apps import recommend
+    from quickstudy.errors import RunError
+    from quickstudy.hub import screen
+
+    there = folder / "interactions.csv"
+    if not overwrite and there.exists():
+        raise RunError(f"there is a shop in {folder}; --overwrite replaces it")
+    made = recommend.shop(seed, users=users, items=items, interactions=interactions)
+    made.write(folder)
+    count = len(made.interactions["item"])
+    if json:
+        screen.print_json(
+            {"folder": str(folder), "users": users, "items": items, "interactions": count}
+        )
+        return
+    console = screen.out()
+    console.print(
+        f"{count} interactions of {users} users with {items} items -> {folder}", markup=False
+    )
+    console.print(
+        f"next: quickstudy recommend train --ratings {there} --items {folder / 'items.csv'} "
+        "--out RUN",
+        markup=False,
+    )
+
+
+@app.command()
 def train(
     ratings: Ratings,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The folder it goes to.")],
