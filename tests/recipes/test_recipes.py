@@ -72,3 +72,15 @@ def test_few_shot_characters_with_drawings_of_ones_own(tmp_path, data_cache):
     said = run("few_shot_characters.py", tmp_path, "--drawings", "mine", "--out", "mine.png")
     assert "each of 2 symbols: 4 of 4 others right" in said
     assert (tmp_path / "mine.png").exists()
+
+
+def test_new_shop_users(tmp_path):
+    said = run("new_shop_users.py", tmp_path)
+    one, *_, ten = figures(said)
+    for (ours, _), (popularity, _) in (one, ten):
+        assert ours < popularity
+    assert sum(ten[0]) < ten[1][0]
+    assert ten[0][0] < one[0][0], "more clicks say more"
+    assert len(re.findall(r"^u\d+ clicked .*; next: ", said, re.M)) == 2
+    with Image.open(tmp_path / "new_shop_users.png") as picture:
+        assert picture.size == (780, 540)

@@ -46,7 +46,7 @@ SESSION = 3.5
 """Clicks in one visit, on average; a visit is to one category."""
 SLIPS = 0.05
 """The share of clicks that say nothing of what is liked."""
-REPEATED = 1.5
+REPEATED = 2.0
 """Clicks drawn for each that is wanted: who clicks a thing again is counted once."""
 TOGETHER = 20_000
 """Clicks that are drawn at once."""
@@ -140,7 +140,7 @@ def shop(
         seed: of everything that is drawn; the same one makes the same shop.
         users: how many.
         items: how many.
-        interactions: how many, or somewhat fewer, where users would click all that they see.
+        interactions: how many, or fewer, where users would click the same things again.
 
     Raises:
         DataError: fewer than 10 users, 4 items a category, or 1 interaction a user.
