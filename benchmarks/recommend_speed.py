@@ -1,32 +1,38 @@
-"""How fast a recommender reads a history and ranks a large catalogue, on one core.
+"""How fast a recommender reads a history and ranks a large catalogue, on one core; what it holds.
 
     python -m benchmarks.recommend_speed                # 100,000 items, 1,000,000 interactions
     python -m benchmarks.recommend_speed --items 20000
+    python -m benchmarks.recommend_speed --train --interactions 10000000    # all of training
+    python -m benchmarks.recommend_speed --states 1000000    # of 50 interactions, held at once
 
 Interactions are drawn: popularity falls as a cube, users like what they like. What is measured does
 not depend on what the heads have learned, so their weights are those they begin with. Adapting and
 ranking are timed together, the parts also alone, in turns; the file holds medians and spreads.
+Training is whole: tables are read, statistics counted twice, heads learned. Peaks of memory are the
+process's, with the tables that were drawn.
 """
 
 import argparse
 import json
 import platform
 import resource
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from quickstudy.apps.recommend import Log, Recommender, items
+from quickstudy.apps.recommend import Log, Recommender, items, train
 from quickstudy.apps.recommend.evidence import RANKING, RATING
 from quickstudy.apps.recommend.heads import Head
 from quickstudy.apps.recommend.reader import Reader
 from quickstudy.apps.recommend.statistics import Statistics
 
 RESULTS = Path(__file__).parent / "results" / "recommend_speed.json"
+TRAINING = RESULTS.with_name("recommend_training.json")
 REPEATS = 50
 
 
@@ -47,16 +53,86 @@ def drawn(count: int, rows: int, seed: int = 0) -> Log:
     )
 
 
-def recommender(log: Log) -> Recommender:
-    random = np.random.default_rng(0)
-    names = list(log.items)
-    features = {
+def features(names: Sequence[str]) -> dict[str, Any]:
+    """A table of items."""
+    return {
         "item": names,
         "kind": [f"k{place % 20}|t{place % 50}" for place in range(len(names))],
-        "price": random.random(len(names)),
+        "price": np.random.default_rng(0).random(len(names)),
     }
+
+
+def recommender(log: Log) -> Recommender:
+    names = list(log.items)
     heads = [Head(len(names)).eval() for names in (RANKING, RATING)]
-    return Recommender(Reader(Statistics.of(log), items(features).of(names), *heads), names)
+    content = items(features(names)).of(names)
+    return Recommender(Reader(Statistics.of(log), content, *heads), names)
+
+
+def machine() -> str:
+    return platform.processor() or platform.machine()
+
+
+def peak() -> float:
+    """The most memory that this process held so far, in GB."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)
+
+
+def measure_training(count: int, rows: int) -> dict[str, Any]:
+    """Tables in memory to a recommender."""
+    log = drawn(count, rows)
+    names, users = list(log.items), len(log.users)
+    table = {"user": log.user, "item": log.item, "rating": log.value, "time": log.time}
+    # Names as the interactions' are when read.
+    known = features([str(place) for place in range(len(names))])
+    del log
+    began = time.perf_counter()
+
+    def looked(done: int, total: int) -> None:
+        took = time.perf_counter() - began
+        print(f"{done} of {total}, {took:.0f} s, {peak()} GB", file=sys.stderr, flush=True)
+
+    made = train(table, known, looked=looked)
+    seconds = time.perf_counter() - began
+    assert len(made.items) == count
+    return {
+        "machine": machine(),
+        "threads": torch.get_num_threads(),
+        "users": users,
+        "items": count,
+        "interactions": len(table["user"]),
+        "seconds": round(seconds, 1),
+        "peak_gigabytes": peak(),
+    }
+
+
+def measure_states(count: int, known: int, states: int, size: int = 50) -> dict[str, Any]:
+    """States of that many users, alive at once beside the recommender that made them."""
+    log = drawn(count, known)
+    made = recommender(log)
+    before = peak()
+    random = np.random.default_rng(0)
+    began = time.perf_counter()
+    held = []
+    for _ in range(states):
+        start = int(random.integers(count - size))
+        held.append(made.adapt(log.items[start : start + size]))
+    return {
+        "machine": machine(),
+        "states": len(held),
+        "interactions_each": size,
+        "bytes_each": sum(tensor.nbytes for tensor in held[-1].values()),
+        "seconds": round(time.perf_counter() - began, 1),
+        "peak_gigabytes_before": before,
+        "peak_gigabytes": peak(),
+    }
+
+
+def store(kind: str, key: str, told: dict[str, Any]) -> None:
+    """Put one measurement among those of training."""
+    results = json.loads(TRAINING.read_text(encoding="utf-8")) if TRAINING.exists() else {}
+    results.setdefault(kind, {})[key] = told
+    TRAINING.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def measure(count: int, rows: int) -> dict[str, Any]:
@@ -65,11 +141,11 @@ def measure(count: int, rows: int) -> dict[str, Any]:
     began = time.perf_counter()
     made = recommender(log)
     told: dict[str, Any] = {
-        "machine": platform.processor() or platform.machine(),
+        "machine": machine(),
         "items": count,
         "interactions": len(log.user),
         "statistics_seconds": round(time.perf_counter() - began, 2),
-        "peak_gigabytes": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        "peak_gigabytes": peak(),
     }
     for size in (1, 10, 100):
         history = [log.items[place] for place in range(0, size * 7, 7)]
@@ -105,9 +181,18 @@ def main() -> None:
     )
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--interactions", type=int, default=1_000_000)
+    parser.add_argument("--train", action="store_true", help="time all of training")
+    parser.add_argument("--states", type=int, help="hold the states of so many users")
     options = parser.parse_args()
-    told = measure(options.items, options.interactions)
-    RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if options.train:
+        told = measure_training(options.items, options.interactions)
+        store("training", str(options.interactions), told)
+    elif options.states:
+        told = measure_states(options.items, options.interactions, options.states)
+        store("states", str(options.states), told)
+    else:
+        told = measure(options.items, options.interactions)
+        RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(told, indent=1))
 
 

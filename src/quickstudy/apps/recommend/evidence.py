@@ -29,6 +29,7 @@ RANKING = (
     "support size",
 )
 """What each column of the evidence for ranking is."""
+FIRST_RATE = RANKING.index("liked just now")
 LATELY = RANKING.index("liked lately")
 NEIGHBOURS = RANKING.index("neighbours of liked")
 
@@ -110,6 +111,15 @@ def _alike(
     return alike
 
 
+def expected(known: Statistics, history: History, prior: dict[int, float]) -> Floats:
+    """What a prior on recent popularity and neighbours says of every item [items]."""
+    liked = history.items[history.values >= known.liked_from]
+    near = np.asarray(known.neighbours[liked].sum(0)).ravel() / np.sqrt(max(len(liked), 1))
+    popular = known.recently_liked(np.array([history.time]))[0, LATELY - FIRST_RATE]
+    score: Floats = prior[LATELY] * popular + prior[NEIGHBOURS] * np.sqrt(near)
+    return score
+
+
 def likely(
     known: Statistics, content: Content, history: History, prior: dict[int, float], count: int
 ) -> NDArray[np.int64]:
@@ -123,9 +133,7 @@ def likely(
         count: of items by the prior; a quarter of that many come by their features.
     """
     liked, _, both = profiles([history], known.items, known.liked_from)
-    near = np.sqrt((liked @ known.neighbours).toarray()[0])
-    popular = known.recently_liked(np.array([history.time]))[0, 1]
-    score = prior[LATELY] * popular + prior[NEIGHBOURS] * near
+    score = expected(known, history, prior)
     alike = content.numbers @ (both @ content.numbers)[0]
     for features in (content.kinds, content.tokens):
         if features.shape[1]:

@@ -16,12 +16,14 @@ from quickstudy.apps.recommend.evidence import (
     FACTORS,
     LATELY,
     NEIGHBOURS,
+    expected,
     for_ranking,
     for_rating,
     likely,
 )
 from quickstudy.apps.recommend.heads import Head, RankingTask, train_ranking, train_rating
 from quickstudy.apps.recommend.log import Log
+from quickstudy.apps.recommend.metrics import top as best
 from quickstudy.apps.recommend.statistics import History, Statistics
 from quickstudy.apps.recommend.tasks import Timelines, UserTask, folds, of_users
 from quickstudy.errors import DataError
@@ -32,6 +34,10 @@ Thing = TypeVar("Thing")
 SHOTS = (1, 2, 3, 5, 7, 10)
 """Support sizes that heads are meta-trained with."""
 INNER_FOLDS = 5
+TASK_USERS = 5000
+"""Users that heads learn from, at most: heads are small, and more would teach them no more."""
+MANY_USERS = 4 * TASK_USERS
+"""From here on those are held out once, at little loss; fewer users are divided into folds."""
 LIKELY = 200
 """Candidates of a training task that the prior puts first; the others are drawn."""
 DRAWN = 100
@@ -105,6 +111,8 @@ def meta_train(
 ) -> Reader:
     """Meta-learn heads from the users of a log, each a task of every size.
 
+    Statistics are of all users; of more than 5,000, so many are drawn to learn heads from.
+
     Args:
         log: interactions of the training users, in the catalogue of `content`.
         content: features of the items; `nothing` where none are known.
@@ -119,7 +127,8 @@ def meta_train(
     timelines = Timelines(log, seed)
     ranking: list[RankingTask] = []
     rating: list[tuple[Floats, Floats]] = []
-    for fold, (others, users) in enumerate(folds(log, INNER_FOLDS, seed)):
+    parts = _held_out(log, seed)
+    for fold, (others, users) in enumerate(parts):
         known = Statistics.of(of_users(log, others), factors=log.scale is not None)
         for size in shots:
             tasks = timelines.tasks(users.tolist(), size)
@@ -127,7 +136,7 @@ def meta_train(
             if log.scale is not None:
                 rating.extend(_rating_rows(known, content, task, generator) for task in tasks)
         if looked is not None:
-            looked(fold + 1, INNER_FOLDS)
+            looked(fold + 1, len(parts))
     if not ranking:
         raise DataError(
             f"no user likes anything after the first {min(shots)} interactions, so there is "
@@ -143,37 +152,56 @@ def meta_train(
     return Reader(known, content, train_ranking(ranking, PRIOR, seed), rater)
 
 
+def _held_out(log: Log, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """For each part of the users: the others, to count statistics from, and whom to ask about."""
+    parts = list(folds(log, INNER_FOLDS, seed))
+    others, users = parts[0]
+    everyone = np.concatenate([others, users])
+    if len(everyone) >= MANY_USERS:
+        drawn = np.random.default_rng(seed).permutation(everyone)
+        return [(drawn[TASK_USERS:], drawn[:TASK_USERS])]
+    most = TASK_USERS // INNER_FOLDS
+    generator = np.random.default_rng(seed)
+    return [
+        (others, users if len(users) <= most else generator.choice(users, most, replace=False))
+        for others, users in parts
+    ]
+
+
 def _ranking_tasks(
     known: Statistics,
     content: Content,
     tasks: Sequence[UserTask],
     generator: np.random.Generator,
 ) -> Iterator[RankingTask]:
-    asked = [task for task in tasks if len(task.relevant(known.liked_from))]
     spread = np.sqrt(known.counts + 0.2)
     spread = 0.5 * spread / spread.sum() + 0.5 / known.items
-    for part in _parts(asked):
-        evidence = for_ranking(known, content, [task.history for task in part])
-        for task, rows in zip(part, evidence, strict=True):
-            prior = sum(weight * rows[:, column] for column, weight in PRIOR.items())
-            yield _candidates(task, rows, prior, spread, known.liked_from, generator)
+    for task in tasks:
+        if len(task.relevant(known.liked_from)):
+            prior = expected(known, task.history, PRIOR)
+            chosen, wanted, weight = _candidates(task, prior, spread, known.liked_from, generator)
+            evidence = for_ranking(known, content, [task.history], chosen)[0]
+            yield RankingTask(evidence, wanted, weight)
 
 
 def _candidates(
     task: UserTask,
-    evidence: Floats,
     prior: Floats,
     spread: NDArray[np.float64],
     liked_from: float,
     generator: np.random.Generator,
-) -> RankingTask:
-    """The likeliest items, the relevant ones, and a sample that stands for all others."""
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], Floats]:
+    """The likeliest items, the relevant ones, and a sample that stands for all others.
+
+    Returns:
+        Items [c], whether each is relevant, and the logarithm of how many it stands for.
+    """
     relevant = task.relevant(liked_from)
     some = generator.permutation(relevant)[:RELEVANT]
     unseen = np.ones(len(prior), bool)
     unseen[task.history.items] = False
-    likely = np.argsort(-np.where(unseen, prior, -np.inf), kind="stable")[:LIKELY]
-    chosen = np.unique(np.concatenate([likely[unseen[likely]], some]))
+    likely = best(np.where(unseen, prior, -np.inf), LIKELY)
+    chosen = np.unique(np.concatenate([likely, some]))
     chance = np.where(unseen, spread, 0.0)
     chance[chosen] = 0
     chance[relevant] = 0
@@ -183,7 +211,7 @@ def _candidates(
         drawn, times = np.unique(generator.choice(len(prior), DRAWN, p=chance), return_counts=True)
         weight = np.concatenate([weight, np.log(times / (DRAWN * chance[drawn]))])
         chosen = np.concatenate([chosen, drawn])
-    return RankingTask(evidence[chosen], np.isin(chosen, some), weight.astype(np.float32))
+    return chosen, np.isin(chosen, some), weight.astype(np.float32)
 
 
 def _rating_rows(

@@ -1,6 +1,7 @@
 """What past interactions say of items, in closed form: the evidence that a history is read with."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +24,12 @@ MOMENTS = 32
 """Points in time at which recent popularity is known."""
 RECENT = (0.015, 0.05, 0.15)
 """How fast popularity fades, in spans of the log's time."""
+BINS = 16
+"""Times are rounded to this part of the fastest fading."""
 SHRINKAGE = 5.0
 """Ratings that an item's mean is mixed with, all of the overall mean."""
-BLOCK = 2048
-"""Items whose co-occurrences are counted at once."""
+HELD = 2**24
+"""Co-occurrences that are held at once."""
 
 
 class History(NamedTuple):
@@ -148,15 +151,25 @@ def _recent_popularity(liked: Log, span: float, users: int) -> tuple[NDArray[np.
         return np.zeros(1), np.zeros((1, len(RECENT), items), np.float32)
     moments = np.unique(np.quantile(liked.time, np.linspace(0, 1, MOMENTS)))
     recent = np.empty((len(moments), len(RECENT), items), np.float32)
+    times, counts = _in_bins(liked, RECENT[0] * span / BINS)
+    totals = np.asarray(counts.sum(1)).ravel()
     for place, moment in enumerate(moments):
-        distance = np.abs(liked.time - moment) / span
-        for fading, rate in enumerate(RECENT):
-            weights = np.exp(-distance / rate)
-            total = np.bincount(liked.item, weights, items)
-            # As shares of a user's likes near then; nobody's taste is half a user's.
-            share = total * (len(weights) / max(weights.sum(), 1e-9)) / users
-            recent[place, fading] = np.log(share + 0.5 / users)
+        distance = np.abs(times - moment) / span
+        weights = np.exp(-distance / np.array(RECENT)[:, None])
+        total = (counts.T @ weights.T).T
+        # As shares of a user's likes near then; nobody's taste is half a user's.
+        scale = len(liked.time) / np.maximum(weights @ totals, 1e-9) / users
+        recent[place] = np.log(total * scale[:, None] + 0.5 / users)
     return moments, recent
+
+
+def _in_bins(liked: Log, width: float) -> tuple[NDArray[np.float64], sparse.csr_matrix]:
+    """Likes counted by short times: the mean moment of each [bins], counts [bins, items]."""
+    _, bins = np.unique((liked.time // width).astype(np.int64), return_inverse=True)
+    sizes = np.bincount(bins)
+    ones = np.ones(len(bins), np.float32)
+    counts = sparse.csr_matrix((ones, (bins, liked.item)), (len(sizes), len(liked.items)))
+    return np.bincount(bins, liked.time) / sizes, counts
 
 
 def _matrix(liked: Log) -> sparse.csr_matrix:
@@ -174,14 +187,17 @@ def _matrix(liked: Log) -> sparse.csr_matrix:
 def _neighbours(matrix: sparse.csr_matrix, likes: Floats) -> sparse.csr_matrix:
     """The cosines of each item's likes with those of its nearest neighbours [items, items]."""
     scale = 1 / np.sqrt(np.maximum(likes, 1))
-    scaled = sparse.csc_matrix(matrix @ sparse.diags(scale.astype(np.float32)))
-    blocks = [_nearest(block) for block in _cosines(scaled)]
-    return sparse.csr_matrix(sparse.vstack(blocks), dtype=np.float32)
+    scaled = sparse.csr_matrix(matrix @ sparse.diags(scale.astype(np.float32)))
+    return sparse.csr_matrix(
+        sparse.vstack([_nearest(block) for block in _cosines(scaled)]), dtype=np.float32
+    )
 
 
-def _cosines(scaled: sparse.csc_matrix) -> Iterator[sparse.csr_matrix]:
-    for start in range(0, scaled.shape[1], BLOCK):
-        block = sparse.csr_matrix(scaled[:, start : start + BLOCK].T @ scaled)
+def _cosines(scaled: sparse.csr_matrix) -> Iterator[sparse.csr_matrix]:
+    turned = sparse.csr_matrix(scaled.T)
+    some = max(HELD // turned.shape[0], 1)
+    for start in range(0, turned.shape[0], some):
+        block = sparse.csr_matrix(turned[start : start + some] @ scaled)
         rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
         block.data[block.indices == rows + start] = 0  # an item is no neighbour of itself
         yield block
@@ -189,12 +205,18 @@ def _cosines(scaled: sparse.csc_matrix) -> Iterator[sparse.csr_matrix]:
 
 def _nearest(block: sparse.csr_matrix) -> sparse.csr_matrix:
     """The largest entries of each row."""
-    rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-    order = np.lexsort((-block.data, rows))
-    place = np.arange(len(order)) - block.indptr[rows]
-    kept = order[(place < NEIGHBOURS) & (block.data[order] > 0)]
-    pairs = (rows[kept], block.indices[kept])
-    return sparse.csr_matrix((block.data[kept], pairs), block.shape)
+    kept = []
+    for start, end in pairwise(block.indptr.tolist()):
+        row = block.data[start:end]
+        if len(row) > NEIGHBOURS:
+            kept.append(start + np.argpartition(-row, NEIGHBOURS)[:NEIGHBOURS])
+        else:
+            kept.append(np.arange(start, end))
+    places = np.concatenate(kept)
+    rows = np.repeat(np.arange(block.shape[0]), [len(row) for row in kept])
+    there = block.data[places] > 0
+    pairs = (rows[there], block.indices[places[there]])
+    return sparse.csr_matrix((block.data[places[there]], pairs), block.shape)
 
 
 def _ease(matrix: sparse.csr_matrix, likes: Floats) -> tuple[NDArray[np.int64], Floats]:
