@@ -54,7 +54,7 @@ def test_it_is_fetched_converted_and_read(tmp_path, published):
         assert len(server.requests) == 1
     assert (len(log.user), log.scale) == (36, (0.5, 4.5))
     assert log.items == films.names == ["1", "2", "7"]
-    assert films.tags == ["genres=(no genres listed)", "genres=Adventure", "genres=Children",
+    assert list(films.tags) == ["genres=(no genres listed)", "genres=Adventure", "genres=Children",
                           "genres=Crime"]  # fmt: skip
     assert films.numbers.any(axis=1).all()  # the years of the titles
 
