@@ -14,9 +14,9 @@ PUBLIC = """
 ANIL MAML MLP R2D2 SGD ArtefactError BatchNorm Batching Blobs Conv4 DataError Episodes
 Evaluation Examples FewShotClassifier FewShotRegressor Fit Groups History LearnedRates Learner
 MatchingNet MetaSGD NearestMean PeerLost Platform Pool Predictor Progress ProtoNet
-QuickstudyError RelationNet Reptile RunError Sinusoids SupportMean Task TaskError TaskList
-TaskSource UpdateRule __version__ as_task check_leakage deploy descend evaluate examples fit
-from_arrays from_dataset glyphs image_folder load omniglot recommend save stack table
+QuickstudyError RelationNet Reptile RunError SetTransformer Sinusoids SupportMean Task TaskError
+TaskList TaskSource UpdateRule __version__ as_task check_leakage deploy descend evaluate examples
+fit from_arrays from_dataset glyphs image_folder load omniglot recommend save stack table
 """
 
 

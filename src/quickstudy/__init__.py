@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         ProtoNet,
         RelationNet,
         Reptile,
+        SetTransformer,
         SupportMean,
     )
     from quickstudy.nets import MLP, BatchNorm, Conv4
@@ -95,7 +96,8 @@ _ROOMS = {
     "hub.predictor": "Predictor deploy",
     "hub.regressor": "FewShotRegressor",
     "learners": (
-        "ANIL MAML R2D2 MatchingNet MetaSGD NearestMean ProtoNet RelationNet Reptile SupportMean"
+        "ANIL MAML R2D2 MatchingNet MetaSGD NearestMean ProtoNet RelationNet Reptile "
+        "SetTransformer SupportMean"
     ),
     "nets": "MLP BatchNorm Conv4",
 }
@@ -138,6 +140,7 @@ __all__ = [
     "RelationNet",
     "Reptile",
     "RunError",
+    "SetTransformer",
     "Sinusoids",
     "SupportMean",
     "Task",

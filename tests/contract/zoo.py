@@ -29,6 +29,7 @@ from quickstudy.learners import (
     ProtoNet,
     RelationNet,
     Reptile,
+    SetTransformer,
     SupportMean,
 )
 from quickstudy.nets import MLP, Conv4
@@ -90,6 +91,7 @@ LEARNERS = {
     "relation-net-squared": Row(
         lambda net: RelationNet(net, 32, objective="squared_error"), rate=5e-3
     ),
+    "set-transformer": Row(lambda net: SetTransformer(net, 16, heads=2, layers=1), rate=5e-3),
     "nearest-mean": Row(lambda net: NearestMean(), trains=False),
     "support-mean": Row(lambda net: SupportMean(), trains=False),
 }

@@ -19,10 +19,21 @@ from quickstudy.learners import (
     ProtoNet,
     RelationNet,
     Reptile,
+    SetTransformer,
 )
 from quickstudy.nets import MLP
 
-CLASSIFIERS = [ProtoNet, MatchingNet, RelationNet, R2D2, MAML, MetaSGD, ANIL, Reptile]
+CLASSIFIERS = [
+    ProtoNet,
+    MatchingNet,
+    RelationNet,
+    R2D2,
+    MAML,
+    MetaSGD,
+    ANIL,
+    Reptile,
+    SetTransformer,
+]
 WITH_OUTPUTS = [MAML, MetaSGD, ANIL, Reptile]
 
 
@@ -117,7 +128,7 @@ def test_other_impossible_counts_are_refused():
         ANIL(MLP(5), steps=0)
 
 
-@pytest.mark.parametrize("learner", [*WITH_OUTPUTS, RelationNet])
+@pytest.mark.parametrize("learner", [*WITH_OUTPUTS, RelationNet, SetTransformer])
 def test_a_net_has_to_say_its_features(learner):
     with pytest.raises(TaskError, match=f"^{learner.__name__} needs a net that says its output"):
         learner(torch.nn.Linear(5, 5))

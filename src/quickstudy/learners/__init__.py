@@ -9,6 +9,7 @@ from quickstudy.learners.protonet import ProtoNet
 from quickstudy.learners.r2d2 import R2D2
 from quickstudy.learners.relation_net import RelationNet
 from quickstudy.learners.reptile import Reptile
+from quickstudy.learners.set_transformer import SetTransformer
 from quickstudy.learners.support_mean import SupportMean
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "ProtoNet",
     "RelationNet",
     "Reptile",
+    "SetTransformer",
     "SupportMean",
 ]
