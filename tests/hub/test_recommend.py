@@ -110,12 +110,25 @@ def test_a_shop_is_written_and_can_be_read(call, tmp_path):
     assert [path.read_bytes() for path in tables] == written
 
 
+def test_learners_are_judged_beside_ours(call, shop):
+    said = call("recommend", "evaluate", "--ratings", shop / "ratings.csv", "--shots", "2",
+                "--time-cut", "0.7", "--learner", "r2d2", "--learner", "R2D2",
+                "--json")  # fmt: skip
+    rows = {row["model"]: row for row in said.json["rows"]}
+    assert not rows["R2D2"]["control"]
+    assert rows["R2D2"]["ndcg10"] > 0
+    assert rows["R2D2"]["users"] == rows["quickstudy"]["users"]
+    assert rows["popularity"]["control"]
+    assert "R2D2" not in {pair["control"] for pair in said.json["paired"]}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["evaluate", "--ratings", "ratings.csv", "--shots", "x"], "--shots must be numbers"),
         (["evaluate", "--ratings", "ratings.csv", "--scale", "1"], "--scale must be two numbers"),
         (["evaluate", "--ratings", "ratings.csv", "--by", "shop"], "--by must be"),
+        (["evaluate", "--ratings", "ratings.csv", "--learner", "R3"], "a learner must be one of"),
         (["evaluate", "--ratings", "none.csv"], "no such table"),
         (["train", "--ratings", "ratings.csv", "--out", "run"], "--overwrite replaces it"),
         (

@@ -21,6 +21,8 @@ CONFIDENCE, PENALTY = 10.0, 10.0
 """Of the implicit factors that go into an item's features."""
 MOMENTARY = 4
 """The last columns of an item's features, which change with the moment."""
+FAR = 5.0
+"""What lies further out than so many spreads is taken as that far."""
 SPREAD = 2.0
 """Of a block of columns as a whole, where a column alone has one: directions of little weight in
 content or factors stay small, instead of being blown up to noise."""
@@ -182,6 +184,6 @@ class Tower(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Embeddings [n, width] of features [n, inputs]."""
-        standard = (features - self.centre) / self.scale
+        standard = ((features - self.centre) / self.scale).clamp(-FAR, FAR)
         embedded: Tensor = self.line(standard) + self.bend(standard)
         return embedded

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from quickstudy.apps.recommend.content import Content
 from quickstudy.apps.recommend.controls import Controls, Settings, tune
+from quickstudy.apps.recommend.learned import learner_named, meta_train_learned
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.metrics import LOWER_IS_BETTER, NAMES, interval, ranked
 from quickstudy.apps.recommend.reader import INNER_FOLDS, meta_train
@@ -77,9 +78,10 @@ def evaluate(
     content: Content,
     shots: Sequence[int],
     *,
+    learners: Sequence[str] = (),
     looked: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Figures of ours and of every control, and the differences of pairs.
+    """Figures of ours, of every control and of learned readers, and the differences of pairs.
 
     Each user's figures are averaged over seeds; means, and intervals of 95 %, are over users.
     Ranking is of the whole catalogue but for the support; relevant is what was liked later.
@@ -88,14 +90,16 @@ def evaluate(
         splits: who is known and who is asked about.
         content: features of the catalogue.
         shots: support sizes.
+        learners: of the catalogue, that are meta-trained and ranked with beside ours.
         looked: called with the number of splits done, and of all.
 
     Raises:
-        DataError: no user has anything to ask after a support set of some size.
+        DataError: no user has anything to ask after a support set of some size; or no such learner.
     """
+    names = list(dict.fromkeys(learner_named(name).__name__ for name in learners))
     figures: Figures = defaultdict(lambda: defaultdict(list))
     for place, split in enumerate(splits):
-        _judge(split, content, shots, figures)
+        _judge(split, content, shots, figures, names)
         if looked is not None:
             looked(place + 1, len(splits))
     for size in shots:
@@ -104,11 +108,17 @@ def evaluate(
                 f"no user has more than {size} interactions, so {size} shots leave nothing to ask"
             )
     return {"rows": rows(figures, shots), "paired": pairs(figures, shots)}
+    return {"rows": _rows(figures, shots, names), "paired": _pairs(figures, shots, names)}
 
 
-def _judge(split: Split, content: Content, shots: Sequence[int], figures: Figures) -> None:
+def _judge(
+    split: Split, content: Content, shots: Sequence[int], figures: Figures, learners: Sequence[str]
+) -> None:
     settings = _tuned(split, content)
     reader = meta_train(split.known, content, seed=split.seed)
+    learned = {
+        name: meta_train_learned(name, split.known, content, seed=split.seed) for name in learners
+    }
     known = reader.known
     controls = Controls(
         known, content, split.known, factors=settings.factors, implicit=settings.implicit
@@ -121,6 +131,7 @@ def _judge(split: Split, content: Content, shots: Sequence[int], figures: Figure
             histories = [task.history for task in part]
             scores = controls.scores(histories, settings.weights)
             scores[OURS] = reader.rank(histories)
+            scores |= {name: model.rank(histories) for name, model in learned.items()}
             for row, task in enumerate(part):
                 for model, all_scores in scores.items():
                     found = ranked(
@@ -160,11 +171,16 @@ def _of_users(figures: Figures, model: str, size: int, metric: str) -> NDArray[n
 
 def rows(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
     """Each model's figures at each size, with intervals."""
+def _rows(figures: Figures, shots: Sequence[int], learners: Sequence[str]) -> list[dict[str, Any]]:
     models = sorted({model for model, _, _ in figures}, key=lambda m: (m != OURS, m))
     found = []
     for model in models:
         for size in shots:
-            row: dict[str, Any] = {"model": model, "control": model != OURS, "shots": size}
+            row: dict[str, Any] = {
+                "model": model,
+                "control": model not in {OURS, *learners},
+                "shots": size,
+            }
             half: dict[str, float | None] = {}
             for metric in NAMES:
                 values = _of_users(figures, model, size, metric)
@@ -181,6 +197,10 @@ def pairs(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
     """Ours less each control, user by user; `better` where the interval leaves out zero."""
     found = []
     models = sorted({model for model, _, _ in figures if model != OURS})
+def _pairs(figures: Figures, shots: Sequence[int], learners: Sequence[str]) -> list[dict[str, Any]]:
+    """Ours less each control, user by user; `better` where the interval leaves out zero."""
+    pairs = []
+    models = sorted({model for model, _, _ in figures} - {OURS, *learners})
     for metric in NAMES:
         for size in shots:
             ours = _of_users(figures, OURS, size, metric)

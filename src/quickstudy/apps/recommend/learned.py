@@ -46,8 +46,8 @@ RECENT_RATE = 1
 """Which rate of fading others are drawn by: as `liked lately`."""
 WIDTH, HIDDEN = 32, 64
 """Of the tower."""
-STEPS, TASKS_PER_STEP = 800, 16
-RATE, DECAY, CLIP = 2e-3, 0.1, 5.0
+STEPS, TASKS_PER_STEP = 500, 16
+RATE, DECAY, CLIP = 2e-3, 3.0, 5.0
 
 
 class Learned(NamedTuple):
@@ -145,7 +145,7 @@ def meta_train_learned(
             source,
             steps=steps,
             tasks_per_step=TASKS_PER_STEP,
-            optimizer=lambda parameters: torch.optim.AdamW(parameters, RATE, weight_decay=DECAY),
+            optimizer=_optimizer,
             schedule=lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, RATE, total_steps=steps + 1
             ),
@@ -157,6 +157,14 @@ def meta_train_learned(
             if looked is not None:
                 looked(done.step, done.steps)
     return Learned(learner.eval().requires_grad_(False), features, seed)
+
+
+def _optimizer(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """Matrices decay; scales, penalties and biases do not."""
+    matrices = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], RATE)
 
 
 def _built(cls: type[Learner], features: ItemFeatures) -> Learner:

@@ -158,6 +158,12 @@ def evaluate(
             "later is known, and only users who come later are asked about.",
         ),
     ] = None,
+    learner: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Also this learner, meta-trained with users as tasks; repeatable."
+        ),
+    ] = None,
     user: User = None,
     item: Item = None,
     value: Value = None,
@@ -171,6 +177,7 @@ def evaluate(
     Examples:
       quickstudy recommend evaluate --ratings ratings.csv --items items.csv --shots 1,5,10
       quickstudy recommend evaluate --ratings ratings.csv --time-cut 0.8 --json
+      quickstudy recommend evaluate --ratings ratings.csv --learner R2D2 --learner ANIL
     """
     from quickstudy.apps.recommend import evaluate as judging
     from quickstudy.apps.recommend.recommender import joined
@@ -187,7 +194,9 @@ def evaluate(
         judging.by_folds(log, seeds) if time_cut is None else judging.by_time(log, time_cut, seeds)
     )
     with screen.counting(screen.err(), "folds judged") as looked:
-        told: dict[str, Any] = judging.evaluate(splits, content, sizes, looked=looked)
+        told: dict[str, Any] = judging.evaluate(
+            splits, content, sizes, learners=learner or (), looked=looked
+        )
     told = {
         "by": by,
         "protocol": "folds of users" if time_cut is None else f"time cut at {time_cut:g}",
@@ -382,9 +391,10 @@ def _show(told: dict[str, Any], sizes: list[int]) -> None:
             table.add_row(model, *cells, style="bold" if model == "quickstudy" else None)
         console.print(table, soft_wrap=False)
         console.print()
+    ours = dict.fromkeys(row["model"] for row in told["rows"] if not row["control"])
     console.print(
         f"{told['protocol']}, {told['seeds']} seed(s), {told['items']} items; ± is the 95 % "
-        "interval over users; all but quickstudy are controls",
+        f"interval over users; all but {', '.join(ours)} are controls",
         markup=False,
     )
 
