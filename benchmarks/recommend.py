@@ -1,6 +1,7 @@
 """New users of MovieLens small, by ours and by every control: the table in docs/recommend.md.
 
     python -m benchmarks.recommend                 # 5 seeds of 5 folds, and the time cut
+    python -m benchmarks.recommend --learners      # one seed of 5 folds, with learned readers
     python -m benchmarks.recommend --only-docs     # writes the stored figures into the docs
 
 The data lie in the cache (QUICKSTUDY_DATA): movielens_latest_small_ratings.parquet and
@@ -12,35 +13,50 @@ import json
 import platform
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quickstudy.apps.recommend import Content, Log, interactions, items
 from quickstudy.apps.recommend import evaluate as judging
-from quickstudy.apps.recommend import interactions, items
 from quickstudy.apps.recommend.recommender import joined
 from quickstudy.data.cache import find
 
 RESULTS = Path(__file__).parent / "results" / "recommend.json"
+LEARNED = RESULTS.with_name("recommend_learned.json")
+LEARNERS = ("R2D2", "ANIL", "ProtoNet", "SetTransformer")
 PAGE = Path(__file__).parents[1] / "docs" / "recommend.md"
 SHOTS = (1, 3, 5, 10)
 CUT = 0.8
 
 
-def measure(seeds: int) -> dict[str, Any]:
+def movielens() -> tuple[Log, Content]:
     ratings, movies = (
         find(f"movielens_latest_small_{part}.parquet") for part in ("ratings", "movies")
     )
     if ratings is None or movies is None:
         sys.exit("error: MovieLens small is not in the cache (QUICKSTUDY_DATA)")
-    log, content = joined(interactions(ratings), items(movies))
+    return joined(interactions(ratings), items(movies))
 
-    def looked(done: int, total: int) -> None:
-        print(f"{done} of {total}", file=sys.stderr, flush=True)
 
+def looked(done: int, total: int) -> None:
+    print(f"{done} of {total}", file=sys.stderr, flush=True)
+
+
+def measure(seeds: int) -> dict[str, Any]:
+    log, content = movielens()
     told = {"machine": platform.processor() or platform.machine(), "seeds": seeds, "cut": CUT}
     folds = judging.evaluate(list(judging.by_folds(log, seeds)), content, SHOTS, looked=looked)
     cut = judging.evaluate(list(judging.by_time(log, CUT, seeds)), content, SHOTS, looked=looked)
     return {**told, "folds": folds, "time_cut": cut}
+
+
+def measure_learned(names: Sequence[str]) -> dict[str, Any]:
+    """Learned readers beside ours and every control: one seed of five folds."""
+    log, content = movielens()
+    splits = list(judging.by_folds(log, 1))
+    told = judging.evaluate(splits, content, SHOTS, learners=names, looked=looked)
+    return {"machine": platform.processor() or platform.machine(), "seeds": 1, "folds": told}
 
 
 def table(result: dict[str, Any], metric: str) -> str:
@@ -59,14 +75,18 @@ def table(result: dict[str, Any], metric: str) -> str:
     return "\n".join(lines)
 
 
-def write_page(told: dict[str, Any]) -> None:
+def write_page() -> None:
     """Put the tables between the page's marks."""
+    told = json.loads(RESULTS.read_text(encoding="utf-8"))
+    learned = json.loads(LEARNED.read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
     for key in ("folds", "time_cut"):
         for metric in ("ndcg10", "rmse"):
             mark = f"{key} {metric}"
             block = f"<!-- {mark} -->\n{table(told[key], metric)}\n<!-- end -->"
             page = re.sub(f"<!-- {mark} -->.*?<!-- end -->", block, page, flags=re.DOTALL)
+    block = f"<!-- learned ndcg10 -->\n{table(learned['folds'], 'ndcg10')}\n<!-- end -->"
+    page = re.sub("<!-- learned ndcg10 -->.*?<!-- end -->", block, page, flags=re.DOTALL)
     PAGE.write_text(page, encoding="utf-8")
 
 
@@ -75,11 +95,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--learners", nargs="*", metavar="NAME", help="all of the table if none")
     parser.add_argument("--only-docs", action="store_true")
     options = parser.parse_args()
-    if not options.only_docs:
+    if options.learners is not None:
+        told = measure_learned(options.learners or LEARNERS)
+        LEARNED.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    elif not options.only_docs:
         RESULTS.write_text(json.dumps(measure(options.seeds), indent=1) + "\n", encoding="utf-8")
-    write_page(json.loads(RESULTS.read_text(encoding="utf-8")))
+    write_page()
 
 
 if __name__ == "__main__":

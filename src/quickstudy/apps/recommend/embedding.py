@@ -38,12 +38,14 @@ class ItemFeatures(NamedTuple):
             anyone has touched it, and its factors of who liked what (zeros where nobody did).
         content: how many of the columns are content; they stand first.
         factors: how many are factors; they stand last in `lasting`.
+        floor: the log-popularity of what nobody liked.
         known: statistics, of other users than those it is read for.
     """
 
     lasting: Floats
     content: int
     factors: int
+    floor: float
     known: Statistics
 
     @classmethod
@@ -66,7 +68,8 @@ class ItemFeatures(NamedTuple):
             [np.log1p(known.likes), np.log1p(known.counts), known.deviation, known.counts > 0], 1
         )
         lasting = np.concatenate([content, popularity, factors], 1, dtype=np.float32)
-        return cls(lasting, content.shape[1], factors.shape[1], known)
+        floor = float(known.recent.min())
+        return cls(lasting, content.shape[1], factors.shape[1], floor, known)
 
     @property
     def width(self) -> int:
@@ -102,7 +105,7 @@ class ItemFeatures(NamedTuple):
         features = np.concatenate(columns, 1)
         if untouched is not None:
             features[untouched, self.content :] = 0
-            features[untouched, -MOMENTARY:-1] = self.known.recent.min()
+            features[untouched, -MOMENTARY:-1] = self.floor
         return torch.from_numpy(features)
 
 
