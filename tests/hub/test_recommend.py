@@ -3,8 +3,7 @@
 import csv
 
 import pytest
-
-from apps.recommend import tastes
+from tests.apps.recommend import tastes
 
 
 def write(path, columns):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from tests.apps.recommend import tastes
 
-from apps.recommend import tastes
 from quickstudy import recommend
 from quickstudy.apps.recommend.asking import questions
 from quickstudy.apps.recommend.statistics import History

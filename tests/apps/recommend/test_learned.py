@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from tests.apps.recommend import tastes
 
-from apps.recommend import tastes
 from quickstudy.apps.recommend import interactions, items
 from quickstudy.apps.recommend.content import nothing
 from quickstudy.apps.recommend.embedding import ItemFeatures, liking_factors, reduced

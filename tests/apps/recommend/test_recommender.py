@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from tests.apps.recommend import tastes
 
-from apps.recommend import tastes
 from quickstudy import recommend
 from quickstudy.errors import ArtefactError, DataError
 

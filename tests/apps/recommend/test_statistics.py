@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from tests.apps.recommend import tastes
 
-from apps.recommend import tastes
 from quickstudy.apps.recommend import interactions
 from quickstudy.apps.recommend.content import nothing
 from quickstudy.apps.recommend.evidence import RANKING, for_ranking, profiles

@@ -9,22 +9,26 @@ from numpy.typing import NDArray
 
 from quickstudy.apps.recommend.content import Content
 from quickstudy.apps.recommend.controls import Controls, Settings, tune
+from quickstudy.apps.recommend.figures import (
+    OURS,
+    Figures,
+    count_errors,
+    count_ranking,
+    pairs,
+    rows,
+)
 from quickstudy.apps.recommend.learned import learner_named, meta_train_learned
 from quickstudy.apps.recommend.log import Log
-from quickstudy.apps.recommend.metrics import LOWER_IS_BETTER, NAMES, interval, ranked
+from quickstudy.apps.recommend.metrics import ranked
 from quickstudy.apps.recommend.reader import INNER_FOLDS, meta_train
 from quickstudy.apps.recommend.statistics import Statistics
-from quickstudy.apps.recommend.tasks import Timelines, UserTask, folds, of_users
+from quickstudy.apps.recommend.tasks import Timelines, folds, of_users
 from quickstudy.errors import DataError
 
-OURS = "quickstudy"
 FOLDS = 5
 TUNED_AT = 5
 """The support size that controls are tuned at."""
 TOGETHER = 64
-
-Figures = dict[tuple[str, int, str], dict[int, list[float]]]
-"""Model, shots and metric to each user's figures, one a seed."""
 
 
 class Split(NamedTuple):
@@ -107,8 +111,7 @@ def evaluate(
             raise DataError(
                 f"no user has more than {size} interactions, so {size} shots leave nothing to ask"
             )
-    return {"rows": rows(figures, shots), "paired": pairs(figures, shots)}
-    return {"rows": _rows(figures, shots, names), "paired": _pairs(figures, shots, names)}
+    return {"rows": rows(figures, shots, names), "paired": pairs(figures, shots, names)}
 
 
 def _judge(
@@ -137,21 +140,12 @@ def _judge(
                     found = ranked(
                         all_scores[row], task.history.items, task.relevant(known.liked_from)
                     )
-                    figures[model, size, "ndcg10"][task.user].append(found.ndcg10)
-                    figures[model, size, "recall20"][task.user].append(found.recall20)
+                    count_ranking(figures, model, size, task.user, found)
                 if reader.rating is not None:
                     said = controls.ratings(task.history, task.later)
                     said[OURS] = reader.rate(task.history, task.later)
-                    _count_errors(figures, said, size, task)
-
-
-def _count_errors(
-    figures: Figures, said: dict[str, NDArray[np.float32]], size: int, task: UserTask
-) -> None:
-    for model, ratings in said.items():
-        wrong = ratings.astype(np.float64) - task.values
-        figures[model, size, "rmse"][task.user].append(float(np.sqrt((wrong**2).mean())))
-        figures[model, size, "mae"][task.user].append(float(np.abs(wrong).mean()))
+                    for model, ratings in said.items():
+                        count_errors(figures, model, size, task.user, ratings, task.values)
 
 
 def _tuned(split: Split, content: Content) -> Settings:
@@ -161,66 +155,3 @@ def _tuned(split: Split, content: Content) -> Settings:
     timelines, users = Timelines(split.known, split.seed), validation.tolist()
     tasks = timelines.tasks(users, TUNED_AT) or timelines.tasks(users, 1)
     return tune(Statistics.of(log, factors=False), content, log, tasks)
-
-
-def _of_users(figures: Figures, model: str, size: int, metric: str) -> NDArray[np.float64]:
-    """Each user's figure, averaged over seeds, in the order of users."""
-    held = figures.get((model, size, metric), {})
-    return np.array([np.mean(held[user]) for user in sorted(held)])
-
-
-def rows(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
-    """Each model's figures at each size, with intervals."""
-def _rows(figures: Figures, shots: Sequence[int], learners: Sequence[str]) -> list[dict[str, Any]]:
-    models = sorted({model for model, _, _ in figures}, key=lambda m: (m != OURS, m))
-    found = []
-    for model in models:
-        for size in shots:
-            row: dict[str, Any] = {
-                "model": model,
-                "control": model not in {OURS, *learners},
-                "shots": size,
-            }
-            half: dict[str, float | None] = {}
-            for metric in NAMES:
-                values = _of_users(figures, model, size, metric)
-                there = values[np.isfinite(values)]
-                row[metric] = float(there.mean()) if len(there) else None
-                width = interval(values)
-                half[metric] = width if np.isfinite(width) else None
-                row["users"] = max(row.get("users", 0), len(there))
-            found.append({**row, "interval95": half})
-    return found
-
-
-def pairs(figures: Figures, shots: Sequence[int]) -> list[dict[str, Any]]:
-    """Ours less each control, user by user; `better` where the interval leaves out zero."""
-    found = []
-    models = sorted({model for model, _, _ in figures if model != OURS})
-def _pairs(figures: Figures, shots: Sequence[int], learners: Sequence[str]) -> list[dict[str, Any]]:
-    """Ours less each control, user by user; `better` where the interval leaves out zero."""
-    pairs = []
-    models = sorted({model for model, _, _ in figures} - {OURS, *learners})
-    for metric in NAMES:
-        for size in shots:
-            ours = _of_users(figures, OURS, size, metric)
-            for model in models:
-                theirs = _of_users(figures, model, size, metric)
-                if not len(theirs):
-                    continue
-                gap = ours - theirs
-                if not np.isfinite(gap).any():
-                    continue
-                mean, half = float(np.nanmean(gap)), interval(gap)
-                sign = -1 if metric in LOWER_IS_BETTER else 1
-                found.append(
-                    {
-                        "metric": metric,
-                        "shots": size,
-                        "control": model,
-                        "difference": mean,
-                        "interval95": half if np.isfinite(half) else None,
-                        "better": bool(np.isfinite(half) and sign * mean > half),
-                    }
-                )
-    return found

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from quickstudy.apps.recommend.content import Content
 from quickstudy.apps.recommend.elsewhere import Elsewhere
-from quickstudy.apps.recommend.evaluate import OURS, Figures, pairs, rows
+from quickstudy.apps.recommend.figures import (
+    OURS,
+    Figures,
+    count_errors,
+    count_ranking,
+    pairs,
+    rows,
+)
 from quickstudy.apps.recommend.launches import FEWEST_LATER, Asked, Launches
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.metrics import ranked
@@ -177,16 +184,17 @@ class Judge:
             place = one.user if unit is None else unit
             for model, ranking in scores.items():
                 found = ranked(ranking[row], one.seen, one.relevant)
-                self.figures[model, size, "ndcg10"][place].append(found.ndcg10)
-                self.figures[model, size, "recall20"][place].append(found.recall20)
+                count_ranking(self.figures, model, size, place, found)
             for model, said in ratings.items():
-                wrong = said[row, one.later].astype(np.float64) - one.values
-                self.figures[model, size, "rmse"][place].append(float(np.sqrt((wrong**2).mean())))
-                self.figures[model, size, "mae"][place].append(float(np.abs(wrong).mean()))
+                count_errors(self.figures, model, size, place, said[row, one.later], one.values)
 
-    def told(self) -> dict[str, Any]:
+    def told(self, unit: str) -> dict[str, Any]:
         """Rows of all models, and the differences of ours from each control."""
-        return {"rows": rows(self.figures, self.sizes), "paired": pairs(self.figures, self.sizes)}
+        return {
+            "unit": unit,
+            "rows": rows(self.figures, self.sizes, unit=unit),
+            "paired": pairs(self.figures, self.sizes),
+        }
 
 
 def evaluate_categories(
@@ -244,8 +252,7 @@ def evaluate_categories(
             if looked is not None:
                 looked(unit * seeds + seed + 1, len(usable) * seeds)
     return {
-        **judge.told(),
-        "units": "categories" if len(usable) > 1 else "users",
+        **judge.told("categories" if len(usable) > 1 else "users"),
         "categories": _each(judge, list(usable)) if len(usable) > 1 else {},
         "left_out": left_out,
     }
@@ -294,4 +301,4 @@ def evaluate_items(
             f"a fifth of the items must have {FEWEST_LATER} interactions to ask for, "
             f"got {len(log.user)} with all {len(wanted)} items"
         )
-    return {**judge.told(), "units": "users"}
+    return judge.told("users")
