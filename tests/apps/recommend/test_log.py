@@ -87,13 +87,13 @@ def test_more_items_can_be_catalogued_and_none_moves():
         (
             {"user": ["a", "b", None], "item": ["x", "x", "y"]},
             {"leave_out_bad": True},
-            "two items at least, got 2 and 1",
+            "2 items at least, got 2 and 1",
         ),
         ({"user": [], "item": []}, {}, "at least one row, got none"),
         (rows(), {"scale": (0, 5)}, "a scale needs a column of values"),
         (rows(), {"user": "usr"}, "did you mean 'user'"),
         (rows(), {"user": "item"}, "columns of their own"),
-        ({"user": ["a", "a"], "item": ["x", "y"]}, {}, "two users and two items"),
+        ({"user": ["a", "a"], "item": ["x", "y"]}, {}, "2 users and 2 items"),
     ],
 )
 def test_bad_input_is_one_clear_error(columns, options, said):
@@ -186,7 +186,7 @@ def test_a_large_file_that_turns_bad_late(tmp_path):
         ("user,item,time\na,x,März\nb,y,1\n".encode("latin-1"), "or dates, got bytes that are"),
         ("üser,item\na,x\nb,y\n".encode("latin-1"), "must be UTF-8, got names of columns"),
         (b"user,item\na,x\nb\n", "Expected 2 columns, got 1"),
-        (b"user,item\na,x\na,x\n", "two users and two items at least"),
+        (b"user,item\na,x\na,x\n", "2 users and 2 items at least"),
     ],
 )
 def test_a_bad_file_is_one_clear_error(tmp_path, content, said):

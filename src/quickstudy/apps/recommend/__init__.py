@@ -8,20 +8,21 @@ state = rec.adapt(["coat 012", "scarf 007"])
 rec.top(state, k=20)
 """
 
+from quickstudy.apps.recommend.category import Category
 from quickstudy.apps.recommend.content import Content, items
 from quickstudy.apps.recommend.log import Log, interactions
 from quickstudy.apps.recommend.movielens import movielens
 from quickstudy.apps.recommend.recommender import (
-    Reason,
-    Recommended,
     Recommender,
     train,
 )
 from quickstudy.apps.recommend.shop import Shop, shop
+from quickstudy.apps.recommend.state import Reason, Recommended
 
 load = Recommender.load
 
 __all__ = [
+    "Category",
     "Content",
     "Log",
     "Reason",

@@ -106,13 +106,19 @@ class Judge:
         if self.time_cut is not None:
             opening = launches.draw(0, np.random.default_rng(seed), share=self.time_cut)
             log = log.rows(log.time <= (np.inf if opening is None else opening.moment))
-        head = meta_train_openings(log, self.content, seed=seed)
-        return Known(head, OpeningControls(log, self.content), self._tuned(log, seed))
+        groups = held_out(log, self.content, seed)
+        if not groups:
+            raise DataError(
+                f"{len(log.user)} interactions elsewhere are too few to learn how categories open"
+            )
+        head = meta_train_openings(log, self.content, groups, seed=seed)
+        return Known(head, OpeningControls(log, self.content), self._tuned(log, groups, seed))
 
-    def _tuned(self, log: Log, seed: int) -> dict[int, dict[str, float]]:
+    def _tuned(
+        self, log: Log, groups: Sequence[NDArray[np.int64]], seed: int
+    ) -> dict[int, dict[str, float]]:
         """Weights of the controls' mixtures, on categories that are held out of these."""
         generator = np.random.default_rng([seed, 1])
-        groups = list(held_out(log, self.content, generator))
         openings: dict[int, list[Opened]] = {size: [] for size in self.sizes}
         for place in generator.permutation(len(groups))[:TUNED_ON].tolist():
             launches = Launches(log, groups[place])

@@ -89,6 +89,7 @@ def interactions(
     time: str | None = None,
     scale: tuple[float, float] | None = None,
     leave_out_bad: bool = False,
+    fewest: int = 2,
 ) -> Log:
     """Interactions from a CSV or parquet file, or a pandas, polars or arrow table.
 
@@ -106,11 +107,12 @@ def interactions(
         scale: the lowest and the highest rating; those that occur where not given.
         leave_out_bad: leave out rows without a user or an item, and those whose rating or time
             cannot be read or is off the scale; `report` says how many, and why.
+        fewest: users, and items, that there must be.
 
     Raises:
         DataError: a column is missing or twofold, or of the wrong kind; rows are bad, all of which
-            are counted, and the first five of each fault told; or there are fewer than two users
-            or items.
+            are counted, and the first five of each fault told; or there are too few users or
+            items.
 
     Examples:
         >>> log = interactions({"user": ["a", "a", "b"], "item": [1, 2, 2], "stars": [5, 1, 4]})
@@ -145,10 +147,10 @@ def interactions(
         frame, report = frame.without(bad_rows(faults)), (f"left out {told}",)
     users, user_codes = frame.codes(str(user))
     items, item_codes = frame.codes(str(item))
-    if len(users) < 2 or len(items) < 2:
+    if len(users) < fewest or len(items) < fewest:
         raise DataError(
-            f"{frame.where} must hold two users and two items at least, got {len(users)} and "
-            f"{len(items)}"
+            f"{frame.where} must hold {fewest} users and {fewest} items at least, got {len(users)} "
+            f"and {len(items)}"
         )
     read = Log(user_codes, item_codes, values[kept], times[kept], users, items, None, report)
     return _once(_scaled(read, value, scale))

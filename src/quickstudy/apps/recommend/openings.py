@@ -5,7 +5,7 @@ anew with a few interactions; so are sets of items that are drawn at random. Wha
 weigh has not seen the interactions that it is asked about.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ USERS = 32
 """Users who are asked in one opening."""
 FEWEST = 100
 """Interactions of a tag that is worth holding out."""
+MOST = 300_000
+"""Interactions that are learned from; of a larger log, those of users who are drawn."""
 LIKELY, OTHERS = 100, 100
 """Candidates of one task: those that the prior puts first, and some of the others."""
 PRIOR = {0: 1.0}
@@ -41,6 +43,7 @@ Floats = NDArray[np.float32]
 def meta_train_openings(
     log: Log,
     content: Content,
+    groups: Sequence[NDArray[np.int64]],
     *,
     seed: int = 0,
     looked: Callable[[int, int], None] | None = None,
@@ -50,39 +53,52 @@ def meta_train_openings(
     Args:
         log: interactions, in the catalogue of `content`.
         content: features of the items.
+        groups: sets of items that are opened anew, as `held_out` finds them.
         seed: of what is drawn.
-        looked: called with the number of categories that were opened, and of all.
+        looked: called with the number of sets that were opened, and of all.
 
     Raises:
-        DataError: too few interactions to open anything anew.
+        DataError: nobody likes anything in any of these sets after its opening.
     """
-    generator = np.random.default_rng(seed)
-    groups = list(held_out(log, content, generator))
+    generator = np.random.default_rng([seed, 4])
+    log = _of_some(log, generator)
     tasks: list[RankingTask] = []
     for place, items in enumerate(groups):
-        tasks.extend(_opened(Launches(log, items), content, generator))
+        tasks.extend(_opened(Launches(log, generator.permutation(items)), content, generator))
         if looked is not None:
             looked(place + 1, len(groups))
     if not tasks:
-        raise DataError(
-            f"no set of items has {FEWEST} interactions, so there is no opening to learn from"
-        )
+        raise DataError("there are too few interactions to learn how new categories open")
     return train_ranking(tasks, PRIOR, seed)
 
 
-def held_out(
-    log: Log, content: Content, generator: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    """Sets of items that are held out in turn: of the most wanted tags, and at random."""
+def _of_some(log: Log, generator: np.random.Generator) -> Log:
+    """The log, or as many users' part of it as hold `MOST` interactions."""
+    if len(log.user) <= MOST:
+        return log
+    order = generator.permutation(len(log.users))
+    held = np.bincount(log.user, minlength=len(log.users))[order].cumsum()
+    return log.rows(np.isin(log.user, order[: np.searchsorted(held, MOST)]))
+
+
+def held_out(log: Log, content: Content, seed: int) -> list[NDArray[np.int64]]:
+    """Sets of items to open anew: those of the most wanted tags, and some drawn at random.
+
+    None where there are too few interactions for any.
+    """
+    generator = np.random.default_rng([seed, 5])
     counts = np.bincount(log.item, minlength=len(log.items))
     wanted = np.flatnonzero(counts > 0)
     totals = np.asarray((content.kinds != 0).T @ counts).ravel() if content.tags else np.empty(0)
+    groups = []
     for tag in np.argsort(-totals, kind="stable")[:TAGS].tolist():
         items = np.intersect1d(content.kinds[:, [tag]].nonzero()[0], wanted)
         if totals[tag] >= FEWEST and 2 <= len(items) < len(wanted):
-            yield generator.permutation(items)
-    for _ in range(DRAWN):
-        yield generator.permutation(wanted)[: max(int(SHARE * len(wanted)), 2)]
+            groups.append(items)
+    if SHARE * len(log.user) >= FEWEST:
+        size = max(int(SHARE * len(wanted)), 2)
+        groups += [generator.permutation(wanted)[:size] for _ in range(DRAWN)]
+    return groups
 
 
 def _opened(

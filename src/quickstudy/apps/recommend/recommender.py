@@ -3,23 +3,32 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from quickstudy.apps.recommend.asking import questions
+from quickstudy.apps.recommend.category import Category, Columns, Opener, open_category
 from quickstudy.apps.recommend.content import Content, nothing
 from quickstudy.apps.recommend.content import items as read_items
+from quickstudy.apps.recommend.elsewhere import Elsewhere
 from quickstudy.apps.recommend.evidence import RANKING, for_ranking
 from quickstudy.apps.recommend.log import ITEM, TIME, USER, VALUE, Log, column, read_ratings
 from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.metrics import top as best
-from quickstudy.apps.recommend.reader import SHORTLIST, Reader, meta_train
+from quickstudy.apps.recommend.openings import held_out, meta_train_openings
+from quickstudy.apps.recommend.reader import INNER_FOLDS, SHORTLIST, Reader, meta_train
+from quickstudy.apps.recommend.state import (
+    Reason,
+    Recommended,
+    State,
+    to_history,
+    to_state,
+)
 from quickstudy.apps.recommend.statistics import History
-from quickstudy.apps.recommend.storage import from_tree, to_tree
+from quickstudy.apps.recommend.storage import from_tree, opener_of, to_tree
 from quickstudy.artefacts.atomic import make_folder
 from quickstudy.artefacts.sealed import read_sealed, write_sealed
 from quickstudy.data.faults import missing_names, read_times, said
@@ -30,28 +39,6 @@ FILE = "recommender.safetensors"
 KIND = "recommender"
 STATE = "recommendation state"
 
-State = dict[str, Tensor]
-"""What is known of one user: places of items, values, and the moment."""
-
-
-class Recommended(NamedTuple):
-    """One item of a ranking."""
-
-    item: str
-    score: float
-
-
-class Reason(NamedTuple):
-    """What one kind of evidence does to an item's score.
-
-    Attributes:
-        evidence: what it is.
-        effect: how much higher the score is than with what is usual in the catalogue.
-    """
-
-    evidence: str
-    effect: float
-
 
 class Recommender:
     """Adapts to a user's history in closed form and ranks the whole catalogue.
@@ -61,10 +48,11 @@ class Recommender:
     Args:
         reader: what was learned.
         items: names of the catalogue.
+        opener: what is known about new categories; None where nothing was learned of them.
     """
 
-    def __init__(self, reader: Reader, items: Sequence[str]) -> None:
-        self.reader = reader
+    def __init__(self, reader: Reader, items: Sequence[str], opener: Opener | None = None) -> None:
+        self.reader, self.opener = reader, opener
         self.items = list(items)
         self._places = {name: place for place, name in enumerate(self.items)}
 
@@ -116,7 +104,7 @@ class Recommender:
             )
         places = np.array([self._places[name] for name in names], np.int64)
         known = self.reader.known
-        return _state(
+        return to_state(
             places,
             self._on_scale(values, len(places)),
             known.now if moment is None else moment,
@@ -132,7 +120,7 @@ class Recommender:
         """
         more = self.adapt({"item": [item], **({} if value is None else {"value": [value]})})
         joined = [torch.cat([state[name], more[name]]).numpy() for name in ("items", "values")]
-        return _state(joined[0], joined[1], float(state["time"]) if time is None else time)
+        return to_state(joined[0], joined[1], float(state["time"]) if time is None else time)
 
     def top(self, state: State, k: int = 20, *, exclude_seen: bool = True) -> list[Recommended]:
         """The best items of the whole catalogue for a user, the best first.
@@ -145,7 +133,7 @@ class Recommender:
         """
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
-        history = _history(state)
+        history = to_history(state)
         scores = np.full(len(self.items), -np.inf)
         if k * 10 <= SHORTLIST < len(self.items):
             places, found = self.reader.shortlist(history)
@@ -172,7 +160,7 @@ class Recommender:
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
         nobody = History(np.empty(0, np.int64), np.empty(0, np.float32), self.reader.known.now)
-        places, expected = questions(self.reader, nobody if state is None else _history(state), k)
+        places, expected = questions(self.reader, nobody if state is None else to_history(state), k)
         names = (self.items[place] for place in places)
         return [Recommended(name, score) for name, score in zip(names, expected, strict=True)]
 
@@ -187,10 +175,10 @@ class Recommender:
             raise DataError(f"the catalogue has no item {unknown[0]!r}")
         places = np.array([self._places[str(name)] for name in items], np.int64)
         if self.reader.rating is not None:
-            rated = self.reader.rate(_history(state), places)
+            rated = self.reader.rate(to_history(state), places)
             low, high = self.reader.known.scale or (-np.inf, np.inf)
             return np.clip(rated, low, high)
-        ranked: NDArray[np.float32] = self.reader.rank([_history(state)])[0][places]
+        ranked: NDArray[np.float32] = self.reader.rank([to_history(state)])[0][places]
         return ranked
 
     @torch.no_grad()
@@ -206,7 +194,7 @@ class Recommender:
         if item not in self._places:
             raise DataError(f"the catalogue has no item {item!r}")
         reader = self.reader
-        evidence = for_ranking(reader.known, reader.content, [_history(state)])[0]
+        evidence = for_ranking(reader.known, reader.content, [to_history(state)])[0]
         own = torch.from_numpy(evidence[self._places[item]])
         without = own.repeat(len(RANKING), 1)
         without[range(len(RANKING)), range(len(RANKING))] = reader.ranking.centre
@@ -214,14 +202,73 @@ class Recommender:
         reasons = [Reason(name, effect) for name, effect in zip(RANKING, effects, strict=True)]
         return sorted(reasons, key=lambda reason: -abs(reason.effect))
 
+    def adapt_category(
+        self,
+        interactions: Any = None,
+        items: Any = None,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        value: str | None = None,
+        time: str | None = None,
+    ) -> Category:
+        """Open a category that is new, from the first interactions of anybody in it.
+
+        What is known: features of its items, users' histories elsewhere, and these interactions.
+        The head that weighs it was meta-learned by opening known categories anew.
+
+        Args:
+            interactions: a table that `interactions` reads, of users who may be known or not; None
+                where there are none yet.
+            items: the category's items: a table with the columns that the recommender was trained
+                with; or, where they are in the catalogue, their names, or a tag of
+                `reader.content.tags`. Those of the interactions if not given.
+            user: the interactions' column of users; looked for if not given.
+            item: the column of items, in both tables, likewise.
+            value: the column of ratings, likewise; without one everything was liked.
+            time: the column of times, likewise.
+
+        Raises:
+            DataError: nothing was learned about categories; there are fewer than two items, or
+                interactions with others; or a table cannot be read.
+
+        Examples:
+            >>> from quickstudy.apps.recommend import shop, train
+            >>> made = shop(users=60, items=90, interactions=1500)
+            >>> rec = train(made.interactions, made.items)
+            >>> mugs = {"item": ["m1", "m2", "m3"], "category": ["mug"] * 3, "brand": [""] * 3,
+            ...         "price": [5.0, 9.0, 12.0], "tags": ["cosy", "bold", ""], "title": [""] * 3}
+            >>> opened = rec.adapt_category({"user": ["u07", "ann"], "item": ["m2", "m2"]}, mugs)
+            >>> opened.report
+            ['1 of 2 users were not there in training']
+            >>> sorted(row.item for row in opened.top(rec.adapt(made.interactions["item"][:3])))
+            ['m1', 'm2', 'm3']
+        """
+        if self.opener is None:
+            raise DataError(
+                "this recommender has learned nothing about new categories: there were too few "
+                "interactions, or it was trained without"
+            )
+        known = self.reader.known
+        return open_category(
+            self.opener,
+            self.reader.content._replace(names=self.items),
+            interactions,
+            items,
+            known.scale,
+            known.liked_from,
+            Columns(user=user, item=item, value=value, time=time),
+        )
+
     def save(self, folder: Path | str) -> None:
         """Store all of it in a folder, atomically; one that is there is replaced.
 
         Raises:
             ArtefactError: it cannot be written.
         """
+        fields = {"items": self.items, "users": list(self.opener.users) if self.opener else []}
         make_folder(Path(folder))
-        write_sealed(Path(folder) / FILE, KIND, to_tree(self.reader), {"items": self.items})
+        write_sealed(Path(folder) / FILE, KIND, to_tree(self.reader, self.opener), fields)
 
     @classmethod
     def load(cls, folder: Path | str) -> "Recommender":
@@ -234,8 +281,8 @@ class Recommender:
         if not path.exists():
             raise ArtefactError(f"there is no recommender in {folder}: no file {FILE}")
         sealed = read_sealed(path, KIND)
-        names = sealed.header["items"]
-        return cls(from_tree(sealed.tree(), names), names)
+        names, tree = sealed.header["items"], sealed.tree()
+        return cls(from_tree(tree, names), names, opener_of(tree, sealed.header["users"]))
 
     def save_state(self, state: State, path: Path | str) -> None:
         """Store what is known of a user."""
@@ -274,6 +321,7 @@ def train(
     items: Content | Any | None = None,
     *,
     seed: int = 0,
+    categories: bool = True,
     looked: Callable[[int, int], None] | None = None,
 ) -> Recommender:
     """Meta-learn a recommender from interactions and what is known of items.
@@ -282,6 +330,7 @@ def train(
         interactions: a `Log`, or a table that `interactions` reads.
         items: a `Content`, or a table that `items` reads; None where nothing is known.
         seed: of everything that is drawn.
+        categories: whether to learn how new categories open, for `adapt_category`.
         looked: called with how much is done, and of how much.
 
     Raises:
@@ -290,7 +339,22 @@ def train(
     log = interactions if isinstance(interactions, Log) else read_log(interactions)
     content = items if isinstance(items, Content) or items is None else read_items(items)
     log, features = joined(log, content)
-    return Recommender(meta_train(log, features, seed=seed, looked=looked), log.items)
+    groups = held_out(log, features, seed) if categories else []
+    tell = looked or (lambda done, total: None)
+    reader = meta_train(
+        log, features, seed=seed, looked=lambda done, folds: tell(done, folds + len(groups))
+    )
+    opener = None
+    if groups:
+        head = meta_train_openings(
+            log,
+            features,
+            groups,
+            seed=seed,
+            looked=lambda done, openings: tell(INNER_FOLDS + done, INNER_FOLDS + openings),
+        )
+        opener = Opener(Elsewhere.of(log, features), head, log.users)
+    return Recommender(reader, log.items, opener)
 
 
 def joined(log: Log, content: Content | None) -> tuple[Log, Content]:
@@ -335,17 +399,3 @@ def _of_one_user(frame: Frame) -> None:
             f"a history must be one user's, got {len(frame.codes(user)[0])} in column {user!r} of "
             f"{frame.where}"
         )
-
-
-def _state(items: NDArray[np.int64], values: NDArray[np.float32], time: float) -> State:
-    """A user's state; of an item that came twice the last word counts."""
-    latest = {int(item): float(value) for item, value in zip(items, values, strict=True)}
-    return {
-        "items": torch.tensor(list(latest), dtype=torch.int64),
-        "values": torch.tensor(list(latest.values()), dtype=torch.float32),
-        "time": torch.tensor(time, dtype=torch.float64),
-    }
-
-
-def _history(state: State) -> History:
-    return History(state["items"].numpy(), state["values"].numpy(), float(state["time"]))

@@ -7,8 +7,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from quickstudy.apps.recommend.category import Opener
 from quickstudy.apps.recommend.coding import Coding
 from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.elsewhere import Elsewhere
 from quickstudy.apps.recommend.factors import Factors
 from quickstudy.apps.recommend.heads import Head
 from quickstudy.apps.recommend.reader import Reader
@@ -19,8 +21,8 @@ WEIGHTS = ("tag_weights", "word_weights", "ranges")
 NUMBERS = ("items", "liked_from", "mean", "span", "now")
 
 
-def to_tree(reader: Reader) -> dict[str, Any]:
-    """All that a reader holds but for names, as nested dicts of tensors and numbers."""
+def to_tree(reader: Reader, opener: Opener | None = None) -> dict[str, Any]:
+    """All that they hold but for names, as nested dicts of tensors and numbers."""
     known = reader.known
     return {
         **{name: torch.from_numpy(np.ascontiguousarray(getattr(known, name))) for name in ARRAYS},
@@ -34,6 +36,8 @@ def to_tree(reader: Reader) -> dict[str, Any]:
         "numbers": torch.from_numpy(reader.content.numbers),
         "ranking": dict(reader.ranking.state_dict()),
         "rating": None if reader.rating is None else dict(reader.rating.state_dict()),
+        "elsewhere": None if opener is None else _of_elsewhere(opener.elsewhere),
+        "opening": None if opener is None else dict(opener.head.state_dict()),
     }
 
 
@@ -56,6 +60,25 @@ def from_tree(tree: dict[str, Any], names: list[str]) -> Reader:
     )
     rating = None if tree["rating"] is None else _to_head(tree["rating"])
     return Reader(known, content, _to_head(tree["ranking"]), rating)
+
+
+def opener_of(tree: dict[str, Any], users: list[str]) -> Opener | None:
+    """The opener that `to_tree` was given."""
+    if tree["elsewhere"] is None:
+        return None
+    return Opener(_to_elsewhere(tree["elsewhere"]), _to_head(tree["opening"]), users)
+
+
+def _of_elsewhere(elsewhere: Elsewhere) -> dict[str, Any]:
+    fields = elsewhere._asdict()
+    likes, span = _of_sparse(fields.pop("likes")), fields.pop("span")
+    arrays = {n: torch.from_numpy(np.ascontiguousarray(array)) for n, array in fields.items()}
+    return {"likes": likes, "span": span, **arrays}
+
+
+def _to_elsewhere(tree: dict[str, Any]) -> Elsewhere:
+    arrays = {name: value.numpy() for name, value in tree.items() if isinstance(value, Tensor)}
+    return Elsewhere(likes=_to_sparse(tree["likes"]), span=tree["span"], **arrays)
 
 
 def _of_coding(coding: Coding) -> dict[str, Any]:
