@@ -46,7 +46,7 @@ RECENT_RATE = 1
 """Which rate of fading others are drawn by: as `liked lately`."""
 WIDTH, HIDDEN = 32, 64
 """Of the tower."""
-STEPS, TASKS_PER_STEP = 500, 16
+STEPS, TASKS_PER_STEP = 300, 16
 RATE, DECAY, CLIP = 2e-3, 3.0, 5.0
 
 
