@@ -20,8 +20,8 @@ from quickstudy.apps.recommend.statistics import History, Statistics
 from quickstudy.apps.recommend.tasks import Timelines
 from quickstudy.errors import DataError
 
-NAMES = ("R2D2", "ANIL", "ProtoNet")
-STEPS = 100
+NAMES = ("R2D2", "ANIL", "ProtoNet", "SetTransformer")
+STEPS = 80
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,8 @@ def test_an_item_that_nobody_touched_is_scored_by_its_features(name, market, tra
     assert trained[name].features.known.counts[new] == 0
     for_even, for_odd = trained[name].rank([liked, odd])
     assert np.isfinite([for_even, for_odd]).all()
-    assert for_odd[new] > for_even[new]  # it is of the odd kind
+    # It is of the odd kind; only differences within one ranking say anything.
+    assert for_odd[new] - for_odd.mean() > for_even[new] - for_even.mean()
 
 
 def test_rankings_do_not_depend_on_who_else_is_ranked(market, trained):
