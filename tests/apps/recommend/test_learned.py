@@ -159,3 +159,25 @@ def test_factors_are_turned_onto_a_frame_and_keep_their_products(market):
     turned = ItemFeatures.of(known, reduced(content), log, frame).lasting[:, -own.shape[1] :]
     np.testing.assert_allclose(turned, frame, atol=1e-4)
     np.testing.assert_allclose(turned @ turned.T, own @ own.T, atol=1e-4)
+
+
+def test_where_nobody_liked_anything_features_are_there_all_the_same(market):
+    log, content = market
+    none = log.rows(~log.liked)
+    known = Statistics.of(none, factors=False)
+    features = ItemFeatures.of(known, reduced(content), none, liking_factors(log))
+    assert features.at(known.now).shape == (len(log.items), features.width)
+    assert features.at(known.now).isfinite().all()
+    assert (liking_factors(none) == 0).all()
+
+
+def test_what_looks_untouched_looks_like_what_is(market):
+    log, content = market
+    features = ItemFeatures.of(Statistics.of(log, factors=False), reduced(content), log)
+    new, other = log.items.index("new"), log.items.index("i3")
+    real, hidden = (
+        features.at(log.time.max(), np.array([place]), np.array([place == other]))[0]
+        for place in (new, other)
+    )
+    np.testing.assert_allclose(hidden[features.content :], real[features.content :], atol=1e-3)
+    assert not hidden[: features.content].equal(real[: features.content])

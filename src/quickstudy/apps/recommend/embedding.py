@@ -17,8 +17,8 @@ Floats = NDArray[np.float32]
 
 REDUCED = 48
 """Directions that kinds, and words, are reduced to where there are more of them."""
-CONFIDENCE, PENALTY = 10.0, 10.0
-"""Of the implicit factors that go into an item's features."""
+FACTORS, CONFIDENCE, PENALTY = 24, 10.0, 10.0
+"""Width, confidence and penalty of the implicit factors that go into an item's features."""
 MOMENTARY = 4
 """The last columns of an item's features, which change with the moment."""
 FAR = 5.0
@@ -113,8 +113,9 @@ def liking_factors(log: Log) -> Floats:
     """Factors of who liked what [items, f]; zeros for items that nobody liked."""
     liked = log.rows(log.liked)
     if not len(liked.item):
-        return np.zeros((len(log.items), 0), np.float32)
-    return ImplicitFactors.of(liked, confidence=CONFIDENCE, penalty=PENALTY).items
+        return np.zeros((len(log.items), FACTORS), np.float32)
+    found = ImplicitFactors.of(liked, width=FACTORS, confidence=CONFIDENCE, penalty=PENALTY)
+    return found.items
 
 
 def reduced(content: Content, width: int = REDUCED) -> Floats:
