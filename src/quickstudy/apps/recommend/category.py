@@ -14,7 +14,7 @@ from quickstudy.apps.recommend.launches import Asked, Support
 from quickstudy.apps.recommend.log import VALUE, Log, column
 from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.metrics import top as best
-from quickstudy.apps.recommend.newcomers import EVIDENCE, Newcomers
+from quickstudy.apps.recommend.newcomers import Newcomers
 from quickstudy.apps.recommend.state import Reason, Recommended, State, to_history
 from quickstudy.apps.recommend.statistics import History
 from quickstudy.data.frames import read_frame
@@ -115,11 +115,12 @@ class Category:
         head = self._opener.head
         asked = self._asked(to_history(state), user)
         own = torch.from_numpy(self._opened.evidence([asked])[0, place])
-        without = own.repeat(len(EVIDENCE), 1)
-        without[range(len(EVIDENCE)), range(len(EVIDENCE))] = head.centre
+        names = self._opened.names
+        without = own.repeat(len(names), 1)
+        without[range(len(names)), range(len(names))] = head.centre
         with torch.no_grad():
             effects = (head(own) - head(without)).tolist()
-        reasons = [Reason(name, effect) for name, effect in zip(EVIDENCE, effects, strict=True)]
+        reasons = [Reason(name, effect) for name, effect in zip(names, effects, strict=True)]
         return sorted(reasons, key=lambda reason: -abs(reason.effect))
 
     def _scores(self, asked: Asked) -> NDArray[np.float32]:

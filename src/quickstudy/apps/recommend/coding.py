@@ -17,6 +17,8 @@ BINS = 12
 """Soft bins of a column of numbers; items that lie near each other share them."""
 WORDS = 2**14
 """Places that the words of text are hashed to."""
+SKEWED = 20.0
+"""A column of positive numbers that spans such a ratio is read on a scale of logarithms."""
 FEW = 0.05
 """A text column with fewer distinct values than this share of its rows holds kinds, not text."""
 YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\)")
@@ -26,11 +28,19 @@ Floats = NDArray[np.float32]
 
 
 class Blocks(NamedTuple):
-    """Features of items: kinds and tags [n, a], words [n, b], and soft bins of numbers [n, c]."""
+    """Features of items as arrays.
+
+    Attributes:
+        kinds: kinds and tags [n, a].
+        tokens: words [n, b].
+        numbers: soft bins [n, c].
+        levels: where numbers lie on their scales [n, d], NaN where not known.
+    """
 
     kinds: sparse.csr_matrix
     tokens: sparse.csr_matrix
     numbers: Floats
+    levels: Floats
 
 
 class Coding(NamedTuple):
@@ -43,6 +53,7 @@ class Coding(NamedTuple):
         tag_weights: [tags], the rarer the heavier.
         word_weights: [WORDS] likewise, or none where no column is text.
         ranges: of each column of numbers, and of years, between which its bins lie [numbers, 2].
+        logarithmic: whether it is read on a scale of logarithms [numbers].
     """
 
     columns: tuple[tuple[str, str], ...]
@@ -50,6 +61,7 @@ class Coding(NamedTuple):
     tag_weights: Floats
     word_weights: Floats
     ranges: NDArray[np.float64]
+    logarithmic: NDArray[np.bool_]
 
     @classmethod
     def of(cls, frame: Frame, names: Sequence[str]) -> "Coding":
@@ -60,7 +72,8 @@ class Coding(NamedTuple):
         labels = tuple(
             sorted({f"{name}={tag}" for name, lists in tags for t in lists for tag in t})
         )
-        plain = cls(columns, labels, np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0))
+        none = np.empty(0, np.float32)
+        plain = cls(columns, labels, none, none, np.empty((0, 2)), np.empty(0, bool))
         word_weights = plain.word_weights
         if texts:
             word_weights = _rarity(_ones(_word_places(texts), (rows, WORDS)))
@@ -68,7 +81,17 @@ class Coding(NamedTuple):
             tag_weights=_rarity(_ones(plain._tag_places(tags), (rows, len(labels)))),
             word_weights=word_weights,
             ranges=np.array([_range(column) for column in numbers]).reshape(-1, 2),
+            logarithmic=np.array([_skewed(column) for column in numbers], bool),
         )
+
+    @property
+    def tag_columns(self) -> dict[str, slice]:
+        """Where the tags of each column are among all tags."""
+        names = [tag.split("=", 1)[0] for tag in self.tags]
+        return {
+            name: slice(names.index(name), names.index(name) + names.count(name))
+            for name in dict.fromkeys(names)
+        }
 
     def encode(self, frame: Frame) -> Blocks:
         """The rows of a table with these columns; a tag that the coding does not know is dropped.
@@ -84,7 +107,7 @@ class Coding(NamedTuple):
             _weighted(
                 _ones(_word_places(texts), (rows, len(self.word_weights))), self.word_weights
             ),
-            _soft_bins(numbers, self.ranges, rows),
+            *_soft_bins(numbers, self.ranges, self.logarithmic, rows),
         )
 
     def _tag_places(self, columns: "Tags") -> NDArray[np.int64]:
@@ -206,20 +229,34 @@ def _range(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def _skewed(values: NDArray[np.float64]) -> bool:
+    low, high = _range(values)
+    return bool(np.nanmin(values, initial=np.inf) > 0 and high > SKEWED * low > 0)
+
+
 def _soft_bins(
-    columns: Sequence[NDArray[np.float64]], ranges: NDArray[np.float64], rows: int
-) -> Floats:
-    """Bumps along each column's range; all rows that have a number have length one."""
+    columns: Sequence[NDArray[np.float64]],
+    ranges: NDArray[np.float64],
+    logarithmic: NDArray[np.bool_],
+    rows: int,
+) -> tuple[Floats, Floats]:
+    """Bumps along each column's range, and where in it a row is, from 0 to 1.
+
+    All rows that have a number have length one.
+    """
     if not columns:
-        return np.zeros((rows, 0), np.float32)
-    blocks = []
-    for values, (low, high) in zip(columns, ranges, strict=True):
+        return np.zeros((rows, 0), np.float32), np.zeros((rows, 0), np.float32)
+    blocks, levels = [], []
+    for values, (low, high), logs in zip(columns, ranges, logarithmic, strict=True):
         known = np.isfinite(values)
-        centres = np.linspace(low, high, BINS)
+        near = np.clip(np.where(known, values, low), low, high)
+        if logs:
+            near, low, high = np.log(near), np.log(low), np.log(high)
         width = max((high - low) / (BINS - 1), 1e-9)
-        near = np.clip(np.where(known, values, low), low, high)[:, None] - centres
-        blocks.append(np.exp(-0.5 * (near / width) ** 2) * known[:, None])
+        away = (near[:, None] - np.linspace(low, high, BINS)) / width
+        blocks.append(np.exp(-0.5 * away**2) * known[:, None])
+        levels.append(np.where(known, (near - low) / max(high - low, 1e-9), np.nan))
     joined = np.concatenate(blocks, axis=1)
     lengths = np.linalg.norm(joined, axis=1, keepdims=True)
-    result: Floats = (joined / np.maximum(lengths, 1e-9)).astype(np.float32)
-    return result
+    bins: Floats = (joined / np.maximum(lengths, 1e-9)).astype(np.float32)
+    return bins, np.stack(levels, axis=1).astype(np.float32)

@@ -15,13 +15,14 @@ from quickstudy.errors import DataError
 
 
 class Content(NamedTuple):
-    """Features of items, in two blocks whose rows have length one (or zero: nothing known).
+    """Features of items, in blocks whose rows have length one (or zero: nothing known).
 
     Attributes:
         names: the items.
         kinds: [n, a], kinds and tags, the rarer the heavier.
         tokens: [n, b], the words of texts, likewise.
         numbers: [n, c], soft bins of numbers.
+        levels: [n, d], where each number lies on its scale, about 0 to 1; NaN where not known.
         coding: how they were read.
     """
 
@@ -29,6 +30,7 @@ class Content(NamedTuple):
     kinds: sparse.csr_matrix
     tokens: sparse.csr_matrix
     numbers: NDArray[np.float32]
+    levels: NDArray[np.float32]
     coding: Coding
 
     @property
@@ -43,6 +45,7 @@ class Content(NamedTuple):
             kinds=self.kinds[places],
             tokens=self.tokens[places],
             numbers=self.numbers[places],
+            levels=self.levels[places],
         )
 
     def of(self, names: Sequence[str]) -> "Content":
@@ -53,26 +56,30 @@ class Content(NamedTuple):
         pick = sparse.csr_matrix(
             (known, (np.arange(len(rows)), np.maximum(rows, 0))), (len(rows), len(self.names))
         )
-        numbers = self.numbers[np.maximum(rows, 0)] * known[:, None]
         return self._replace(
-            names=list(names), kinds=pick @ self.kinds, tokens=pick @ self.tokens, numbers=numbers
+            names=list(names),
+            kinds=pick @ self.kinds,
+            tokens=pick @ self.tokens,
+            numbers=self.numbers[np.maximum(rows, 0)] * known[:, None],
+            levels=np.where(known[:, None] > 0, self.levels[np.maximum(rows, 0)], np.nan),
         )
 
 
 def nothing(names: Sequence[str]) -> Content:
     """Items of which nothing is known."""
     empty = sparse.csr_matrix((len(names), 0), dtype=np.float32)
-    none = np.empty(0, np.float32)
-    coding = Coding((), (), none, none, np.empty((0, 2)))
-    return Content(list(names), empty, empty, np.zeros((len(names), 0), np.float32), coding)
+    none, without = np.empty(0, np.float32), np.zeros((len(names), 0), np.float32)
+    coding = Coding((), (), none, none, np.empty((0, 2)), np.empty(0, bool))
+    return Content(list(names), empty, empty, without, without, coding)
 
 
 def items(source: Any, *, item: str | None = None, columns: Sequence[str] | None = None) -> Content:
     """Features of items from a CSV or parquet file, or a pandas, polars or arrow table.
 
-    Columns of numbers become soft bins; of true/false, lists, or text with `|` or `;` in it, tags;
-    of text with few distinct values, kinds; of other text, words. A year in parentheses, as titles
-    of films have it, counts as a number. Missing values are features that an item does not have.
+    Columns of numbers become soft bins, on a scale of logarithms where they span much; of
+    true/false, lists, or text with `|` or `;` in it, tags; of text with few distinct values, kinds;
+    of other text, words. A year in parentheses, as titles of films have it, counts as a number.
+    Missing values are features that an item does not have.
 
     Args:
         source: see `quickstudy.table`.
@@ -131,4 +138,5 @@ def _named(frame: Frame, key: str) -> tuple[list[str], NDArray[np.int64]]:
 
 def _coded(coding: Coding, frame: Frame, names: Sequence[str], order: NDArray[np.int64]) -> Content:
     blocks = coding.encode(frame)
-    return Content(names, blocks.kinds[order], blocks.tokens[order], blocks.numbers[order], coding)
+    kinds, tokens, numbers, levels = (block[order] for block in blocks)
+    return Content(names, kinds, tokens, numbers, levels, coding)

@@ -27,6 +27,8 @@ PENALTY = 5.0
 """Of regressions on features."""
 KINDS = 300
 """The most common kinds and tags are regressed on."""
+TOLD = 100
+"""Likewise the most common words, but for those of more than half of all items."""
 CROSSED = 1200
 """Products of kinds and numbers, at most; with more, there are none."""
 COMMON = 0.02
@@ -52,9 +54,11 @@ class Elsewhere(NamedTuple):
         span: of the log's time.
         moments: points in time [m].
         columns: of kinds that are regressed on.
+        words: likewise of words.
         weights: of features, for popularity, at each moment, for vectors and ratings
             [features, 1 + m + WIDTH + 1].
         left: popularity that features leave [items].
+        relative: how far an item's numbers are above those of its kind [items, numbers].
     """
 
     likes: sparse.csr_matrix
@@ -70,8 +74,10 @@ class Elsewhere(NamedTuple):
     span: float
     moments: NDArray[np.float64]
     columns: NDArray[np.int64]
+    words: NDArray[np.int64]
     weights: Floats
     left: Floats
+    relative: Floats
 
     @classmethod
     def of(cls, log: Log, content: Content) -> "Elsewhere":
@@ -92,11 +98,12 @@ class Elsewhere(NamedTuple):
         span = float(np.ptp(np.quantile(log.time, (0.05, 0.95)))) or 1.0
         moments, recent = _recent(liked, span)
         known = np.bincount(log.item, minlength=items) > 0
-        columns = _common_kinds(content, known)
+        columns = _common(content.kinds[known], KINDS)
+        words = _common(content.tokens[known], TOLD, at_most=0.5)
         targets = np.concatenate(
             [popularity[:, None], recent.T, _vectors(liked, theirs, counts)], axis=1
         )
-        features = crossed(content, columns)
+        features = crossed(content, columns, words)
         weights = np.concatenate(
             [_ridge(features[known], targets[known]), _rated(log, features)], axis=1
         )
@@ -115,8 +122,10 @@ class Elsewhere(NamedTuple):
             span=span,
             moments=moments,
             columns=columns,
+            words=words,
             weights=weights,
             left=left,
+            relative=_relative(content),
         )
 
     def rows(self, liked: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -149,6 +158,7 @@ class Foreseen(NamedTuple):
         deviation: of ratings from their mean [c].
         vectors: of those who will like them [c, WIDTH].
         words: popularity, beyond kinds and numbers, of known items with words alike [c].
+        relative: how far an item's numbers are above those of the others [c, numbers].
     """
 
     popularity: Floats
@@ -156,11 +166,12 @@ class Foreseen(NamedTuple):
     deviation: Floats
     vectors: Floats
     words: Floats
+    relative: Floats
 
     @classmethod
     def of(cls, elsewhere: Elsewhere, catalogue: Content, new: Content) -> "Foreseen":
         """What is foreseen for new items, whose features are coded as the catalogue's."""
-        said = crossed(new, elsewhere.columns) @ elsewhere.weights
+        said = crossed(new, elsewhere.columns, elsewhere.words) @ elsewhere.weights
         m = len(elsewhere.moments)
         return cls(
             popularity=said[:, 0],
@@ -168,13 +179,15 @@ class Foreseen(NamedTuple):
             vectors=said[:, 1 + m : -1],
             deviation=said[:, -1],
             words=_words(elsewhere, catalogue, new),
+            relative=_standard(new.levels),
         )
 
 
-def crossed(content: Content, columns: NDArray[np.int64]) -> Floats:
-    """One, kinds, numbers, and products of kinds with numbers [items, features]."""
+def crossed(content: Content, columns: NDArray[np.int64], words: NDArray[np.int64]) -> Floats:
+    """One, kinds, numbers, words, and products of kinds with numbers [items, features]."""
     kinds = content.kinds[:, columns].toarray()
-    blocks = [np.ones((len(kinds), 1), np.float32), kinds, content.numbers]
+    told = content.tokens[:, words].toarray()
+    blocks = [np.ones((len(kinds), 1), np.float32), kinds, content.numbers, told]
     if 0 < kinds.shape[1] * content.numbers.shape[1] <= CROSSED:
         products = 0.5 * kinds[:, :, None] * content.numbers[:, None]
         blocks.append(products.reshape(len(kinds), -1))
@@ -182,10 +195,12 @@ def crossed(content: Content, columns: NDArray[np.int64]) -> Floats:
     return joined
 
 
-def _common_kinds(content: Content, known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    count = np.diff(sparse.csc_matrix(content.kinds[known]).indptr)
-    common = np.argsort(-count, kind="stable")[:KINDS]
-    return np.sort(common[count[common] > 0])
+def _common(block: sparse.csr_matrix, most: int, *, at_most: float = 1.0) -> NDArray[np.int64]:
+    """Its most common columns, in order, but for those of more than this share of rows."""
+    count = np.diff(sparse.csc_matrix(block).indptr)
+    count[count > at_most * block.shape[0]] = 0
+    common = np.argsort(-count, kind="stable")[:most]
+    return np.sort(common[count[common] > 1])
 
 
 def _unit(rows: sparse.csr_matrix) -> sparse.csr_matrix:
@@ -251,3 +266,30 @@ def _words(elsewhere: Elsewhere, catalogue: Content, new: Content) -> Floats:
     alike.data **= 2
     total = np.asarray(alike.sum(1)).ravel()
     return np.asarray((alike @ elsewhere.left) / (total + 0.5), np.float32)
+
+
+def _relative(content: Content) -> Floats:
+    """Numbers less the mean of items of the same kind, by the column that tells most of them."""
+    levels = content.levels
+    relative = _standard(levels)
+    for number in range(levels.shape[1]):
+        column = np.nan_to_num(relative[:, number])
+        least = float((column**2).sum())
+        for where in content.coding.tag_columns.values():
+            kinds = sparse.csr_matrix(content.kinds[:, where] != 0, dtype=np.float32)
+            each = np.asarray(kinds.sum(0)).ravel() + SHRINKAGE
+            usual = (kinds @ ((kinds.T @ column) / each)) / np.maximum(np.diff(kinds.indptr), 1)
+            left = float(((column - usual) ** 2).sum())
+            if left < least:
+                least, relative[:, number] = left, column - usual
+    return _standard(relative)
+
+
+def _standard(levels: Floats) -> Floats:
+    """Columns of mean zero and spread one; zero where not known."""
+    known = np.isfinite(levels)
+    count = np.maximum(known.sum(0), 1)
+    centred = np.where(known, levels - np.where(known, levels, 0).sum(0) / count, 0)
+    spread = np.sqrt((centred**2).sum(0) / count)
+    standard: Floats = (centred / np.maximum(spread, 1e-6)).astype(np.float32)
+    return standard

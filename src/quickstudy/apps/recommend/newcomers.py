@@ -39,10 +39,13 @@ EVIDENCE = (
     "tags of others",
     "words of liked",
     "numbers of history",
+    "numbers beside those of its kind",
     "log support size",
     "log history size",
 )
-"""What each column is; `meta-learned` heads start from the first."""
+"""What the first columns are; more follow, one for each column of tags that items have."""
+TAG_COLUMNS = 8
+"""Columns of tags whose evidence is told apart, at most."""
 
 
 class Newcomers(NamedTuple):
@@ -65,7 +68,7 @@ class Newcomers(NamedTuple):
     liked_from: float
 
     def evidence(self, asked: Sequence[Asked]) -> Floats:
-        """Evidence for every new item [asked, c, len(EVIDENCE)]."""
+        """Evidence for every new item [asked, c, len(names)]."""
         items = len(self.content.names)
         histories = [one.history for one in asked]
         liked, others, both = profiles(histories, len(self.catalogue.names), self.liked_from)
@@ -85,13 +88,36 @@ class Newcomers(NamedTuple):
             _alike(others, self.catalogue.kinds, self.content.kinds, None),
             _alike(liked, self.catalogue.tokens, self.content.tokens, own),
             (both @ self.catalogue.numbers + own @ self.content.numbers) @ self.content.numbers.T,
+            self._beside(both, own),
             np.full((1, 1), np.log1p(len(self.support.item))),
             np.log1p([[len(history.items)] for history in histories]),
+            *(
+                _alike(liked, self.catalogue.kinds[:, where], self.content.kinds[:, where], own)
+                for where in self._told_apart().values()
+            ),
         ]
         evidence = np.empty((len(asked), items, len(columns)), np.float32)
         for place, column in enumerate(columns):
             evidence[:, :, place] = column
         return evidence
+
+    @property
+    def names(self) -> list[str]:
+        """What each column of the evidence is."""
+        return [*EVIDENCE, *(f"{name}, as of liked" for name in self._told_apart())]
+
+    def _told_apart(self) -> dict[str, slice]:
+        columns = self.catalogue.coding.tag_columns
+        few = list(columns)[:TAG_COLUMNS]
+        return {name: columns[name] for name in few} if len(few) > 1 else {}
+
+    def _beside(self, both: sparse.csr_matrix, own: sparse.csr_matrix) -> Floats:
+        """Whether numbers are above those of their kind, where the user's were [asked, c]."""
+        sizes = np.diff(both.indptr)[:, None]
+        taken = both @ self.elsewhere.relative * np.sqrt(np.maximum(sizes, 1))  # sums
+        taken = (taken + 5 * own @ self.foreseen.relative) / (sizes + PRIOR_LIKES)
+        beside: Floats = (taken @ self.foreseen.relative.T).astype(np.float32)
+        return beside
 
     @property
     def liked(self) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from quickstudy.apps.recommend.reader import Reader
 from quickstudy.apps.recommend.statistics import Statistics
 
 ARRAYS = ("counts", "likes", "deviation", "born", "moments", "recent", "eased", "ease")
-WEIGHTS = ("tag_weights", "word_weights", "ranges")
+WEIGHTS = ("tag_weights", "word_weights", "ranges", "logarithmic")
 NUMBERS = ("items", "liked_from", "mean", "span", "now")
 
 
@@ -34,6 +34,7 @@ def to_tree(reader: Reader, opener: Opener | None = None) -> dict[str, Any]:
         "kinds": _of_sparse(reader.content.kinds),
         "tokens": _of_sparse(reader.content.tokens),
         "numbers": torch.from_numpy(reader.content.numbers),
+        "levels": torch.from_numpy(reader.content.levels),
         "ranking": dict(reader.ranking.state_dict()),
         "rating": None if reader.rating is None else dict(reader.rating.state_dict()),
         "elsewhere": None if opener is None else _of_elsewhere(opener.elsewhere),
@@ -56,6 +57,7 @@ def from_tree(tree: dict[str, Any], names: list[str]) -> Reader:
         _to_sparse(tree["kinds"]),
         _to_sparse(tree["tokens"]),
         tree["numbers"].numpy(),
+        tree["levels"].numpy(),
         _to_coding(tree["coding"]),
     )
     rating = None if tree["rating"] is None else _to_head(tree["rating"])
