@@ -2,11 +2,18 @@ import numpy as np
 import pytest
 from tests.apps.recommend import tastes
 
-from quickstudy.apps.recommend import interactions
+from quickstudy.apps.recommend import interactions, statistics
 from quickstudy.apps.recommend.content import nothing
-from quickstudy.apps.recommend.evidence import RANKING, for_ranking, profiles
+from quickstudy.apps.recommend.evidence import (
+    LATELY,
+    NEIGHBOURS,
+    RANKING,
+    expected,
+    for_ranking,
+    profiles,
+)
 from quickstudy.apps.recommend.factors import Factors
-from quickstudy.apps.recommend.statistics import EASE_PENALTY, History, Statistics
+from quickstudy.apps.recommend.statistics import EASE_PENALTY, RECENT, History, Statistics
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +41,15 @@ def test_neighbours_are_cosines_of_likes(known, likes):
     assert known.neighbours.toarray() == pytest.approx(wanted, abs=1e-6)
 
 
+def test_of_many_neighbours_the_nearest_are_kept_whatever_is_held_at_once(log, monkeypatch):
+    whole = Statistics.of(log, factors=False).neighbours.toarray()
+    monkeypatch.setattr(statistics, "NEIGHBOURS", 5)
+    monkeypatch.setattr(statistics, "HELD", 3 * len(log.items))
+    few = Statistics.of(log, factors=False).neighbours.toarray()
+    assert ((few > 0).sum(1) <= 5).all()
+    assert np.sort(few)[:, -5:] == pytest.approx(np.sort(whole)[:, -5:])
+
+
 def test_ease_is_the_closed_form_of_its_paper(known, likes):
     """Steck 2019, eq. 8: B = I - P diag(1 / P)."""
     chosen = likes[:, known.eased]
@@ -49,6 +65,17 @@ def test_recent_popularity_fades(log):
     recent = np.exp(known.recently_liked(moments)[:, 0])
     first = int(early.item[early.liked][early.time[early.liked].argmin()])
     assert recent[0, first] > recent[1, first]
+
+
+def test_recent_popularity_weighs_each_like_by_its_distance(known, log):
+    """As if every like were weighed alone: short bins of time change next to nothing."""
+    liked = log.rows(log.liked)
+    users, moment = len(log.users), known.moments[7]
+    for place, rate in enumerate(RECENT):
+        weights = np.exp(-np.abs(liked.time - moment) / known.span / rate)
+        share = np.bincount(liked.item, weights, len(log.items)) / weights.mean() / users
+        wanted = np.log(share + 0.5 / users)
+        assert known.recent[7, place] == pytest.approx(wanted, abs=5e-3)
 
 
 def test_a_user_without_ratings_has_no_bias_and_no_factors(known):
@@ -91,3 +118,10 @@ def test_evidence_has_a_column_for_each_name_and_is_finite(known, log):
     evidence = for_ranking(known, nothing(log.items), [history, history])
     assert evidence.shape == (2, len(log.items), len(RANKING))
     assert np.isfinite(evidence).all()
+
+
+def test_a_prior_is_a_weighted_sum_of_evidence(known, log):
+    history = History(np.array([2, 5, 9]), np.array([5.0, 1.0, 5.0], np.float32), 99.0)
+    evidence = for_ranking(known, nothing(log.items), [history])[0]
+    wanted = 0.5 * evidence[:, LATELY] + 3 * evidence[:, NEIGHBOURS]
+    assert expected(known, history, {LATELY: 0.5, NEIGHBOURS: 3}) == pytest.approx(wanted, abs=1e-5)

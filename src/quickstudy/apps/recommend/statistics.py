@@ -24,7 +24,7 @@ MOMENTS = 32
 """Points in time at which recent popularity is known."""
 RECENT = (0.015, 0.05, 0.15)
 """How fast popularity fades, in spans of the log's time."""
-BINS = 16
+BINS = 64
 """Times are rounded to this part of the fastest fading."""
 SHRINKAGE = 5.0
 """Ratings that an item's mean is mixed with, all of the overall mean."""
