@@ -156,3 +156,64 @@ def test_bad_input_is_one_line_and_exit_code_2(call, shop, run, arguments, said,
     assert result.err.startswith("error: ")
     assert said in result.err
     assert result.err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def sold(tmp_path_factory, call_once):
+    """A made-up shop on disk, and a recommender of it."""
+    folder = tmp_path_factory.mktemp("sold")
+    call_once("recommend", "shop", folder / "shop", "--users", 200, "--items", 150,
+              "--interactions", 5000)  # fmt: skip
+    tables = folder / "shop" / "interactions.csv", folder / "shop" / "items.csv"
+    call_once("recommend", "train", "--ratings", tables[0], "--items", tables[1], "--out",
+              folder / "run")  # fmt: skip
+    write(folder / "mine.csv", {"item": ["bag 01", "hat 02"]})
+    write(folder / "first.csv", {"user": ["u001", "x"], "item": ["mug 00", "mug 01"]})
+    return folder
+
+
+def test_a_category_is_opened(call, sold):
+    said = call("recommend", "open", sold / "run", "--items", "category=mug", "--ratings",
+                sold / "first.csv", "--history", sold / "mine.csv", "-k", 3, "--json")  # fmt: skip
+    assert said.code == 0
+    assert said.json["interactions"] == 2
+    assert said.json["report"] == ["1 of 2 users were not there in training"]
+    assert [row["item"].split()[0] for row in said.json["top"]] == ["mug"] * 3
+    wrong = call("recommend", "open", sold / "run", "--items", "category=mugs", "--history",
+                 sold / "mine.csv")  # fmt: skip
+    assert wrong.code == 2
+    assert "no tag 'category=mugs'; it has category=mug" in wrong.err
+
+
+def test_evaluate_by_category_tells_both_protocols(call, shop):
+    said = call("recommend", "evaluate", "--ratings", shop / "ratings.csv", "--items",
+                shop / "items.csv", "--by", "category", "--shots", "5", "--json")  # fmt: skip
+    assert said.code == 0
+    for told in (said.json, said.json["time_cut"]):
+        assert {row["model"] for row in told["rows"]} >= {"quickstudy", "popularity"}
+        assert told["paired"]
+
+
+def test_evaluate_by_item_for_people(call, sold):
+    tables = sold / "shop" / "interactions.csv", sold / "shop" / "items.csv"
+    said = call("recommend", "evaluate", "--ratings", tables[0], "--items", tables[1], "--by",
+                "item")  # fmt: skip
+    assert said.code == 0
+    assert "20% of the items never seen" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--by", "category"], "new categories need a column of the items"),
+        (["--by", "category", "--learner", "ANIL"], "--learner goes with --by user"),
+        (["--category", "kind"], "--category goes with --by category"),
+        (["--by", "item", "--shots", "3"], "--by item takes no --shots"),
+        (["--time-cut", "0.5", "--no-time-cut"], "either --time-cut or --no-time-cut"),
+        (["--time-cut", "1.5"], "between 0 and 1, got 1.5"),
+    ],
+)
+def test_wishes_that_do_not_go_together(call, shop, arguments, said):
+    result = call("recommend", "evaluate", "--ratings", shop / "ratings.csv", *arguments)
+    assert result.code == 2
+    assert said in result.err

@@ -19,8 +19,10 @@ WORDS = 2**14
 """Places that the words of text are hashed to."""
 SKEWED = 20.0
 """A column of positive numbers that spans such a ratio is read on a scale of logarithms."""
-FEW = 0.05
-"""A text column with fewer distinct values than this share of its rows holds kinds, not text."""
+MARKED = 0.05
+"""A text column holds several tags a row where a larger share of its rows has separators."""
+REPEATED = 4
+"""A text column whose values come so often on average holds kinds, not text."""
 YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\)")
 WORD = re.compile(r"\w+")
 
@@ -152,9 +154,9 @@ def _kind(frame: Frame, name: str) -> str:
         return "tags"
     texts = _texts(frame, name)
     mark = max(SEPARATORS, key=lambda mark: sum(mark in text for text in texts))
-    if sum(mark in text for text in texts) > FEW * len(texts):
+    if sum(mark in text for text in texts) > MARKED * len(texts):
         return f"tags{mark}"
-    if len(set(texts)) <= min(max(FEW * len(texts), 10), len(texts) / 2):
+    if len(set(texts)) <= max(len(texts) / REPEATED, min(10, len(texts) / 2)):
         return "tags"
     return "dated" if np.isfinite(_years(texts)).mean() > 0.5 else "text"
 

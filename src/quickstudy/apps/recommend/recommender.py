@@ -19,7 +19,7 @@ from quickstudy.apps.recommend.log import ITEM, TIME, USER, VALUE, Log, column, 
 from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.metrics import top as best
 from quickstudy.apps.recommend.openings import held_out, meta_train_openings
-from quickstudy.apps.recommend.reader import INNER_FOLDS, SHORTLIST, Reader, meta_train
+from quickstudy.apps.recommend.reader import SHORTLIST, Reader, meta_train
 from quickstudy.apps.recommend.state import (
     Reason,
     Recommended,
@@ -341,9 +341,14 @@ def train(
     log, features = joined(log, content)
     groups = held_out(log, features, seed) if categories else []
     tell = looked or (lambda done, total: None)
-    reader = meta_train(
-        log, features, seed=seed, looked=lambda done, folds: tell(done, folds + len(groups))
-    )
+    parts = 0
+
+    def read(done: int, of: int) -> None:
+        nonlocal parts
+        parts = of
+        tell(done, of + len(groups))
+
+    reader = meta_train(log, features, seed=seed, looked=read)
     opener = None
     if groups:
         head = meta_train_openings(
@@ -351,7 +356,7 @@ def train(
             features,
             groups,
             seed=seed,
-            looked=lambda done, openings: tell(INNER_FOLDS + done, INNER_FOLDS + openings),
+            looked=lambda done, openings: tell(parts + done, parts + openings),
         )
         opener = Opener(Elsewhere.of(log, features), head, log.users)
     return Recommender(reader, log.items, opener)

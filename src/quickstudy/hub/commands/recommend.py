@@ -99,7 +99,7 @@ def train(
         raise RunError(f"there is a recommender in {out}; --overwrite replaces it")
     began = clock.perf_counter()
     log, content = read(ratings, items, user, item, value, time, scale, leave_out_bad)
-    with screen.counting(screen.err(), "users read") as looked:
+    with screen.counting(screen.err(), "parts read") as looked:
         recommender = recommend.train(log, content, seed=seed, looked=looked)
     recommender.save(out)
     told: dict[str, Any] = {
@@ -197,6 +197,81 @@ def ask(
         return
     for row in asked:
         screen.out().print(row.item, markup=False)
+
+
+@app.command("open")
+def open_category(
+    run: RunFolder,
+    items: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|TAG",
+            help="Its items: a table with the columns that were trained with, or a tag of the "
+            "catalogue, COLUMN=VALUE.",
+        ),
+    ],
+    ratings: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its first interactions, by anybody.  [default: none]"),
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of the user it is ranked for: a table.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(metavar="STATE", help="What `recommend adapt` wrote, instead.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="USER", help="Their name, if they are among the first who came."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="How many.")] = 20,
+    user: User = None,
+    item: Item = None,
+    value: Value = None,
+    time: Time = None,
+    json: Json = False,
+) -> None:
+    """Open a new category from its first interactions, and rank its items for one user.
+
+    Examples:
+      quickstudy recommend open runs/shop --items mugs.csv --ratings first.csv --history mine.csv
+      quickstudy recommend open runs/shop --items category=mug --state mine.state -k 5 --json
+    """
+    import difflib
+
+    from quickstudy.apps import recommend
+    from quickstudy.errors import DataError
+    from quickstudy.hub import screen
+
+    if (history is None) == (state is None):
+        raise DataError("give either --history FILE or --state STATE")
+    recommender = recommend.load(run)
+    if state is not None:
+        known = recommender.load_state(state)
+    else:
+        known = recommender.adapt(history, item=item, value=value, time=time)
+    tags = recommender.reader.content.tags
+    tagged = items in tags
+    if not tagged and "=" in items and not Path(items).exists():
+        near = difflib.get_close_matches(items, tags, n=3)
+        raise DataError(
+            f"the catalogue has no tag {items!r}{'; it has ' + ', '.join(near) if near else ''}"
+        )
+    opened = recommender.adapt_category(
+        ratings, items if tagged else Path(items), user=user, item=item, value=value, time=time
+    )
+    best = opened.top(known, k, user=name)
+    if json:
+        told = [{"item": row.item, "score": row.score} for row in best]
+        screen.print_json(
+            {"items": len(opened.items), "interactions": opened.interactions,
+             "report": opened.report, "top": told}
+        )  # fmt: skip
+        return
+    for line in opened.report:
+        screen.err().print(f"note: {line}", markup=False)
+    for row in best:
+        screen.out().print(f"{row.score:8.3f}  {row.item}", markup=False)
 
 
 @app.command()
