@@ -186,7 +186,8 @@ def test_a_category_is_opened(call, sold):
 
 
 def test_evaluate_by_category_tells_both_protocols(call, shop):
-    said = call("recommend", "evaluate", "--ratings", shop / "ratings.csv", "--items",
+    write(shop / "many.csv", tastes.interactions(users=200))
+    said = call("recommend", "evaluate", "--ratings", shop / "many.csv", "--items",
                 shop / "items.csv", "--by", "category", "--shots", "5", "--json")  # fmt: skip
     assert said.code == 0
     for told in (said.json, said.json["time_cut"]):

@@ -235,33 +235,47 @@ def evaluate_categories(
         DataError: no category is large enough.
     """
     judge = Judge(log, content, sizes, time_cut)
-    usable, left_out = {}, []
-    for name, items in groups.items():
-        inside = int(np.isin(log.item, items).sum())
-        needed = max(sizes) + FEWEST_LATER
-        later = inside // 2 if time_cut is None else int((1 - time_cut) * inside)
-        if len(items) < 2 or len(items) >= len(np.unique(log.item)) - 1:
-            left_out.append(f"{name}: {len(items)} items")
-        elif later < needed:
-            left_out.append(f"{name}: {inside} interactions leave {later} to open with")
-        else:
-            usable[name] = items
-    if not usable:
+    usable, left_out = _usable(log, groups, max(sizes) + FEWEST_LATER, time_cut)
+    judged: list[str] = []
+    for name, items in usable.items():
+        try:
+            known = judge.learn(items, 0)
+        except DataError as error:
+            left_out.append(f"{name}: {error}")
+            continue
+        for seed in range(seeds):
+            judge.judge(items, known, seed, len(judged) if len(usable) > 1 else None)
+            if looked is not None:
+                looked(list(usable).index(name) * seeds + seed + 1, len(usable) * seeds)
+        judged.append(name)
+    if not judged:
         raise DataError(
             f"no category has two items and {max(sizes) + FEWEST_LATER} interactions after its "
             f"opening; {'; '.join(left_out[:5]) or 'there is none'}"
         )
-    for unit, items in enumerate(usable.values()):
-        known = judge.learn(items, 0)
-        for seed in range(seeds):
-            judge.judge(items, known, seed, unit if len(usable) > 1 else None)
-            if looked is not None:
-                looked(unit * seeds + seed + 1, len(usable) * seeds)
     return {
         **judge.told("categories" if len(usable) > 1 else "users"),
-        "categories": _each(judge, list(usable)) if len(usable) > 1 else {},
+        "categories": _each(judge, judged) if len(usable) > 1 else {},
         "left_out": left_out,
     }
+
+
+def _usable(
+    log: Log, groups: Mapping[str, NDArray[np.int64]], needed: int, time_cut: float | None
+) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
+    """Categories that can be opened with so many interactions, and why others cannot."""
+    usable, left_out = {}, []
+    wanted = len(np.unique(log.item))
+    for name, items in groups.items():
+        inside = int(np.isin(log.item, items).sum())
+        later = inside - inside // 2 if time_cut is None else inside - int(time_cut * inside)
+        if not 2 <= len(items) < wanted - 1:
+            left_out.append(f"{name}: {len(items)} of {wanted} items")
+        elif later < needed:
+            left_out.append(f"{name}: {inside} interactions leave {later} to open with")
+        else:
+            usable[name] = items
+    return usable, left_out
 
 
 def _each(judge: Judge, names: Sequence[str]) -> dict[str, Any]:
