@@ -19,6 +19,7 @@ from typing import Any
 
 from quickstudy.apps.recommend import Content, Log, interactions, items
 from quickstudy.apps.recommend import evaluate as judging
+from quickstudy.apps.recommend.figures import OURS
 from quickstudy.apps.recommend.recommender import joined
 from quickstudy.data.cache import find
 
@@ -59,35 +60,38 @@ def measure_learned(names: Sequence[str]) -> dict[str, Any]:
     return {"machine": platform.processor() or platform.machine(), "seeds": 1, "folds": told}
 
 
-def table(result: dict[str, Any], metric: str) -> str:
-    """A markdown table of one metric, the best model after five interactions first."""
+def table(result: dict[str, Any], metric: str, sizes: Sequence[int] = SHOTS) -> str:
+    """A markdown table of one metric, the best model after a middling support set first."""
     found = {(row["model"], row["shots"]): row for row in result["rows"] if row[metric] is not None}
     models = {model for model, _ in found}
     sign = 1 if metric == "rmse" else -1
-    lines = ["| after | " + " | ".join(map(str, SHOTS)) + " |", "|---" * (1 + len(SHOTS)) + "|"]
-    for model in sorted(models, key=lambda m: sign * found[m, 5][metric]):
+    middle = sizes[len(sizes) // 2]
+    lines = ["| after | " + " | ".join(map(str, sizes)) + " |", "|---" * (1 + len(sizes)) + "|"]
+    for model in sorted(models, key=lambda m: sign * found[m, middle][metric]):
         cells = [
             f"{found[model, size][metric]:.3f} ± {found[model, size]['interval95'][metric]:.3f}"
-            for size in SHOTS
+            for size in sizes
         ]
-        name = f"**{model}**" if model == judging.OURS else model
+        name = f"**{model}**" if model == OURS else model
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
+def put(mark: str, block: str) -> None:
+    """Put a table between the page's marks."""
+    page = PAGE.read_text(encoding="utf-8")
+    begin, end = f"<!-- {mark} -->\n", "\n<!-- end -->"
+    found = re.sub(f"{begin}.*?<!-- end -->", lambda _: begin + block + end, page, flags=re.DOTALL)
+    PAGE.write_text(found, encoding="utf-8")
+
+
 def write_page() -> None:
-    """Put the tables between the page's marks."""
     told = json.loads(RESULTS.read_text(encoding="utf-8"))
     learned = json.loads(LEARNED.read_text(encoding="utf-8"))
-    page = PAGE.read_text(encoding="utf-8")
     for key in ("folds", "time_cut"):
         for metric in ("ndcg10", "rmse"):
-            mark = f"{key} {metric}"
-            block = f"<!-- {mark} -->\n{table(told[key], metric)}\n<!-- end -->"
-            page = re.sub(f"<!-- {mark} -->.*?<!-- end -->", block, page, flags=re.DOTALL)
-    block = f"<!-- learned ndcg10 -->\n{table(learned['folds'], 'ndcg10')}\n<!-- end -->"
-    page = re.sub("<!-- learned ndcg10 -->.*?<!-- end -->", block, page, flags=re.DOTALL)
-    PAGE.write_text(page, encoding="utf-8")
+            put(f"{key} {metric}", table(told[key], metric))
+    put("learned ndcg10", table(learned["folds"], "ndcg10"))
 
 
 def main() -> None:

@@ -157,31 +157,53 @@ class Judge:
         """
         generator = np.random.default_rng([seed, 2])
         launches = Launches(self.log, generator.permutation(items))
-        elsewhere = launches.elsewhere()
-        histories, past_only = Timelines(elsewhere, seed), self.time_cut is not None
         for size in self.sizes:
-            share = 0.0 if from_start else self.time_cut
-            launch = launches.draw(size, generator, share=share)
-            if launch is None:
-                continue
-            asked = launches.asked(launch, histories, past_only=past_only)
-            asked = [asked[i] for i in generator.permutation(len(asked))[:ASKED]]
-            before = elsewhere.rows(elsewhere.time <= launch.moment) if past_only else elsewhere
-            if past_only:
-                known = known._replace(controls=OpeningControls(before, self.content))
-            opened = newcomers(
-                Elsewhere.of(before, self.content), self.content, launch, self.log.liked_from
-            )
-            for start in range(0, len(asked), TOGETHER):
-                self._count(opened, asked[start : start + TOGETHER], known, size, unit)
+            found = self.opening(launches, known, size, generator, from_start=from_start)
+            if found is not None:
+                opened, asked, controls = found
+                for start in range(0, len(asked), TOGETHER):
+                    part = asked[start : start + TOGETHER]
+                    self._count(opened, part, known._replace(controls=controls), size, unit)
 
-    def _count(
-        self, opened: Newcomers, asked: Sequence[Asked], known: Known, size: int, unit: int | None
-    ) -> None:
+    def opening(
+        self,
+        launches: Launches,
+        known: Known,
+        size: int,
+        generator: np.random.Generator,
+        *,
+        from_start: bool = False,
+    ) -> tuple[Newcomers, list[Asked], OpeningControls] | None:
+        """What an opening shows, who is asked, and the controls that know what is known then."""
+        launch = launches.draw(size, generator, share=0.0 if from_start else self.time_cut)
+        if launch is None:
+            return None
+        elsewhere = launches.elsewhere()
+        past_only = self.time_cut is not None
+        asked = launches.asked(launch, Timelines(elsewhere, 0), past_only=past_only)
+        asked = [asked[place] for place in generator.permutation(len(asked))[:ASKED]]
+        controls = known.controls
+        if past_only:
+            elsewhere = elsewhere.rows(elsewhere.time <= launch.moment)
+            controls = OpeningControls(elsewhere, self.content)
+        here = Elsewhere.of(elsewhere, self.content)
+        opened = newcomers(here, self.content, launch, self.log.liked_from)
+        return opened, asked, controls
+
+    def scores(
+        self, opened: Newcomers, asked: Sequence[Asked], known: Known, size: int
+    ) -> dict[str, NDArray[np.float32]]:
+        """Scores [asked, c] of ours and of every control."""
         evidence = opened.evidence(asked)
         scores = known.controls.scores(opened, asked, evidence, known.weights[size])
         with torch.no_grad():
             scores[OURS] = known.ours(torch.from_numpy(evidence)).numpy()
+        return scores
+
+    def _count(
+        self, opened: Newcomers, asked: Sequence[Asked], known: Known, size: int, unit: int | None
+    ) -> None:
+        scores = self.scores(opened, asked, known, size)
         rated = known.controls.rated
         ratings = {} if rated is None else rated.ratings(opened, asked)
         if ratings:
