@@ -84,3 +84,14 @@ def test_new_shop_users(tmp_path):
     assert len(re.findall(r"^u\d+ clicked .*; next: ", said, re.M)) == 2
     with Image.open(tmp_path / "new_shop_users.png") as picture:
         assert picture.size == (780, 540)
+
+
+def test_new_category(tmp_path):
+    said = run("new_category.py", tmp_path)
+    rows = figures(said)
+    assert len(rows) == 7
+    for (ours, half), (popular, other) in rows[:4]:
+        assert ours + half < popular - other
+    assert rows[-1][0][0] < rows[0][0][0], "interactions help"
+    with Image.open(tmp_path / "new_category.png") as picture:
+        assert picture.width > 700

@@ -15,7 +15,7 @@ from quickstudy.apps.recommend.content import Content, nothing
 from quickstudy.apps.recommend.content import items as read_items
 from quickstudy.apps.recommend.elsewhere import Elsewhere
 from quickstudy.apps.recommend.evidence import RANKING, for_ranking
-from quickstudy.apps.recommend.log import ITEM, TIME, USER, VALUE, Log, column, read_ratings
+from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.metrics import top as best
 from quickstudy.apps.recommend.openings import held_out, meta_train_openings
@@ -24,6 +24,7 @@ from quickstudy.apps.recommend.state import (
     Reason,
     Recommended,
     State,
+    read_history,
     to_history,
     to_state,
 )
@@ -31,8 +32,6 @@ from quickstudy.apps.recommend.statistics import History
 from quickstudy.apps.recommend.storage import from_tree, opener_of, to_tree
 from quickstudy.artefacts.atomic import make_folder
 from quickstudy.artefacts.sealed import read_sealed, write_sealed
-from quickstudy.data.faults import missing_names, read_times, said
-from quickstudy.data.frames import Frame, read_frame
 from quickstudy.errors import ArtefactError, DataError
 
 FILE = "recommender.safetensors"
@@ -93,7 +92,7 @@ class Recommender:
                 raise DataError("a history must hold at least one interaction, got none")
             names, values, moment = [str(name) for name in history], None, None
         else:
-            names, values, moment = _read(history, item, value, time)
+            names, values, moment = read_history(history, item, value, time)
         unknown = [name for name in names if name not in self._places]
         if unknown:
             said = ", ".join(repr(name) for name in unknown[:5])
@@ -368,39 +367,3 @@ def joined(log: Log, content: Content | None) -> tuple[Log, Content]:
         return log, nothing(log.items)
     log = log.catalogued(content.names)
     return log, content.of(log.items)
-
-
-def _read(
-    history: Any, item: str | None, value: str | None, time: str | None
-) -> tuple[list[str], NDArray[np.float32] | None, float | None]:
-    frame = read_frame(history)
-    key = str(column(frame, "item", item, ITEM))
-    rated = column(frame, "value", value, VALUE, needed=False)
-    when = column(frame, "time", time, TIME, needed=False)
-    faults = missing_names(frame, key)
-    values = moments = None
-    if rated is not None:
-        values, more = read_ratings(frame, rated)
-        faults += more
-    if when is not None:
-        moments, more = read_times(frame, when)
-        faults += more
-    if faults:
-        raise DataError(f"{frame.where} has bad rows, {said(faults, frame.arrow.num_rows)}")
-    _of_one_user(frame)
-    names, codes = frame.codes(key)
-    return (
-        [names[code] for code in codes],
-        None if values is None else values.astype(np.float32),
-        None if moments is None else float(moments.max()),
-    )
-
-
-def _of_one_user(frame: Frame) -> None:
-    """Refuse a history of several users."""
-    user = column(frame, "user", None, USER, needed=False)
-    if user is not None and len(frame.codes(user)[0]) > 1:
-        raise DataError(
-            f"a history must be one user's, got {len(frame.codes(user)[0])} in column {user!r} of "
-            f"{frame.where}"
-        )

@@ -1,13 +1,17 @@
 """What is known of one user, and what is said of items to them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quickstudy.apps.recommend.log import ITEM, TIME, USER, VALUE, column, read_ratings
 from quickstudy.apps.recommend.statistics import History
+from quickstudy.data.faults import missing_names, read_times, said
+from quickstudy.data.frames import Frame, read_frame
+from quickstudy.errors import DataError
 
 State = dict[str, Tensor]
 """What is known of one user: places of items, values, and the moment."""
@@ -45,3 +49,44 @@ def to_state(items: NDArray[np.int64], values: NDArray[np.float32], time: float)
 def to_history(state: State) -> History:
     """What a state says that happened."""
     return History(state["items"].numpy(), state["values"].numpy(), float(state["time"]))
+
+
+def read_history(
+    history: Any, item: str | None, value: str | None, time: str | None
+) -> tuple[list[str], NDArray[np.float32] | None, float | None]:
+    """A table of one user's interactions: items, their ratings, and the last moment; see `adapt`.
+
+    Raises:
+        DataError: rows cannot be read, or are of several users.
+    """
+    frame = read_frame(history)
+    key = str(column(frame, "item", item, ITEM))
+    rated = column(frame, "value", value, VALUE, needed=False)
+    when = column(frame, "time", time, TIME, needed=False)
+    faults = missing_names(frame, key)
+    values = moments = None
+    if rated is not None:
+        values, more = read_ratings(frame, rated)
+        faults += more
+    if when is not None:
+        moments, more = read_times(frame, when)
+        faults += more
+    if faults:
+        raise DataError(f"{frame.where} has bad rows, {said(faults, frame.arrow.num_rows)}")
+    _of_one_user(frame)
+    names, codes = frame.codes(key)
+    return (
+        [names[code] for code in codes],
+        None if values is None else values.astype(np.float32),
+        None if moments is None else float(moments.max()),
+    )
+
+
+def _of_one_user(frame: Frame) -> None:
+    """Refuse a history of several users."""
+    user = column(frame, "user", None, USER, needed=False)
+    if user is not None and len(frame.codes(user)[0]) > 1:
+        raise DataError(
+            f"a history must be one user's, got {len(frame.codes(user)[0])} in column {user!r} of "
+            f"{frame.where}"
+        )
