@@ -1,6 +1,6 @@
 """Accuracy against the number of interactions, ours and controls: docs/images/recommend.png.
 
-    python -m benchmarks.recommend_picture   # from what the other benchmarks of recommending stored
+python -m benchmarks.recommend_picture   # from what the other benchmarks of recommending stored
 """
 
 import json

@@ -89,6 +89,18 @@ def test_bad_wishes_are_one_clear_error(market):
         evaluate(list(by_folds(log, 1))[:1], content, [50])
 
 
+def test_the_library_implicit_is_a_control(market, need):
+    need.package("implicit")
+    log, content = market
+    told = evaluate(list(by_folds(log, 1))[:1], content, [4], outside=True)
+    found = {row["model"]: row for row in told["rows"]}
+    als = found["implicit (library), ALS"]
+    assert als["control"]
+    # The same model as ours of that name, from another start: of the same worth.
+    assert als["ndcg10"] == pytest.approx(found["implicit ALS"]["ndcg10"], abs=0.1)
+    assert found["implicit (library), BM25"]["ndcg10"] > 0.2
+
+
 def test_real_films(need):
     """One fold of MovieLens small: above controls with its interval, below their errors."""
     ratings = need.data("movielens_latest_small_ratings.parquet")

@@ -20,6 +20,7 @@ from quickstudy.apps.recommend.figures import (
 from quickstudy.apps.recommend.learned import learner_named, meta_train_learned
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.metrics import ranked
+from quickstudy.apps.recommend.outside import Outside
 from quickstudy.apps.recommend.reader import INNER_FOLDS, meta_train
 from quickstudy.apps.recommend.statistics import Statistics
 from quickstudy.apps.recommend.tasks import Timelines, folds, of_users
@@ -83,6 +84,7 @@ def evaluate(
     shots: Sequence[int],
     *,
     learners: Sequence[str] = (),
+    outside: bool = False,
     looked: Callable[[int, int], None] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Figures of ours, of every control and of learned readers, and the differences of pairs.
@@ -95,15 +97,17 @@ def evaluate(
         content: features of the catalogue.
         shots: support sizes.
         learners: of the catalogue, that are meta-trained and ranked with beside ours.
+        outside: whether models of the library `implicit` are judged too.
         looked: called with the number of splits done, and of all.
 
     Raises:
-        DataError: no user has anything to ask after a support set of some size; or no such learner.
+        DataError: no user has anything to ask after a support set of some size; no such learner; or
+            `implicit` is wanted and not installed.
     """
     names = list(dict.fromkeys(learner_named(name).__name__ for name in learners))
     figures: Figures = defaultdict(lambda: defaultdict(list))
     for place, split in enumerate(splits):
-        _judge(split, content, shots, figures, names)
+        _judge(split, content, shots, figures, names, outside)
         if looked is not None:
             looked(place + 1, len(splits))
     for size in shots:
@@ -115,9 +119,15 @@ def evaluate(
 
 
 def _judge(
-    split: Split, content: Content, shots: Sequence[int], figures: Figures, learners: Sequence[str]
+    split: Split,
+    content: Content,
+    shots: Sequence[int],
+    figures: Figures,
+    learners: Sequence[str],
+    outside: bool,
 ) -> None:
     settings = _tuned(split, content)
+    other = Outside(split.known, settings) if outside else None
     reader = meta_train(split.known, content, seed=split.seed)
     learned = {
         name: meta_train_learned(name, split.known, content, seed=split.seed) for name in learners
@@ -135,6 +145,8 @@ def _judge(
             scores = controls.scores(histories, settings.weights)
             scores[OURS] = reader.rank(histories)
             scores |= {name: model.rank(histories) for name, model in learned.items()}
+            if other is not None:
+                scores |= other.scores(histories)
             for row, task in enumerate(part):
                 for model, all_scores in scores.items():
                     found = ranked(

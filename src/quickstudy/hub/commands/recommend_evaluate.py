@@ -71,6 +71,10 @@ def evaluate(
             metavar="NAME", help="Also this learner, meta-trained with users as tasks; repeatable."
         ),
     ] = None,
+    implicit: Annotated[
+        bool,
+        typer.Option("--implicit", help="Also models of the library implicit, if installed."),
+    ] = False,
     user: User = None,
     item: Item = None,
     value: Value = None,
@@ -89,7 +93,7 @@ def evaluate(
     from quickstudy.apps.recommend.recommender import joined
     from quickstudy.hub import screen
 
-    sizes = _checked(by, shots, seeds, time_cut, no_time_cut, category, learner)
+    sizes = _checked(by, shots, seeds, time_cut, no_time_cut, category, learner, implicit)
     log, content = joined(*read(ratings, items, user, item, value, time, scale, leave_out_bad))
     told: dict[str, Any] = {
         "by": by,
@@ -99,7 +103,9 @@ def evaluate(
         "report": list(log.report),
     }
     if by == "user":
-        told |= _of_users(log, content, sizes, seeds, time_cut, no_time_cut, learner or [])
+        told |= _of_users(
+            log, content, sizes, seeds, time_cut, no_time_cut, learner or [], implicit
+        )
     elif by == "category":
         told |= _of_categories(log, content, sizes, seeds, time_cut, no_time_cut, category)
     else:
@@ -120,6 +126,7 @@ def _checked(
     no_time_cut: bool,
     category: str | None,
     learner: list[str] | None,
+    implicit: bool,
 ) -> list[int]:
     """Support sizes, if all that was asked for goes together."""
     from quickstudy.errors import DataError
@@ -135,6 +142,7 @@ def _checked(
     for option, value, kind in (
         ("--category", category, "category"),
         ("--learner", learner, "user"),
+        ("--implicit", implicit, "user"),
     ):
         if value and by != kind:
             raise DataError(f"{option} goes with --by {kind}, got --by {by}")
@@ -157,13 +165,16 @@ def _of_users(
     time_cut: float | None,
     no_time_cut: bool,
     learners: list[str],
+    outside: bool,
 ) -> dict[str, Any]:
     from quickstudy.apps.recommend import evaluate as judging
     from quickstudy.hub import screen
 
     def judged(splits: "list[judging.Split]", what: str) -> dict[str, Any]:
         with screen.counting(screen.err(), what) as looked:
-            return judging.evaluate(splits, content, sizes, learners=learners, looked=looked)
+            return judging.evaluate(
+                splits, content, sizes, learners=learners, outside=outside, looked=looked
+            )
 
     def behind(share: float) -> dict[str, Any]:
         splits = list(judging.by_time(log, share, seeds))
