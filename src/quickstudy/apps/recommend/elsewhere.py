@@ -46,6 +46,7 @@ class Elsewhere(NamedTuple):
         popularity: logarithm of likes [items].
         theirs: vectors of users, less their mean [users, WIDTH].
         centre: that mean [WIDTH].
+        length: of the vectors, on average.
         basis: vectors of items, that a history's likes add up to a user's by [items, WIDTH].
         sizes: interactions of each user [users].
         starts: where each user's interactions begin in the next two [users + 1].
@@ -66,6 +67,7 @@ class Elsewhere(NamedTuple):
     popularity: Floats
     theirs: Floats
     centre: Floats
+    length: float
     basis: Floats
     sizes: Floats
     starts: NDArray[np.int64]
@@ -114,6 +116,7 @@ class Elsewhere(NamedTuple):
             popularity=popularity,
             theirs=theirs,
             centre=centre.astype(np.float32),
+            length=max(float(np.linalg.norm(theirs, axis=1).mean()), 1e-6) if users else 1.0,
             basis=basis,
             sizes=np.bincount(log.user, minlength=users).astype(np.float32),
             starts=np.searchsorted(log.user[order], np.arange(users + 1)),

@@ -1,7 +1,7 @@
 """What speaks for an item of a new category, for one user, as numbers that a head weighs."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,10 +48,10 @@ TAG_COLUMNS = 8
 """Columns of tags whose evidence is told apart, at most."""
 
 
-class Newcomers(NamedTuple):
+class Newcomers:
     """New items, what their features say, and what their first interactions say.
 
-    Attributes:
+    Args:
         elsewhere: what interactions with other items say.
         catalogue: features of those others.
         content: features of the new items [c].
@@ -60,12 +60,18 @@ class Newcomers(NamedTuple):
         liked_from: the lowest rating of what was liked.
     """
 
-    elsewhere: Elsewhere
-    catalogue: Content
-    content: Content
-    foreseen: Foreseen
-    support: Support
-    liked_from: float
+    def __init__(
+        self,
+        elsewhere: Elsewhere,
+        catalogue: Content,
+        content: Content,
+        foreseen: Foreseen,
+        support: Support,
+        liked_from: float,
+    ) -> None:
+        self.elsewhere, self.catalogue = elsewhere, catalogue
+        self.content, self.foreseen = content, foreseen
+        self.support, self.liked_from = support, liked_from
 
     def evidence(self, asked: Sequence[Asked]) -> Floats:
         """Evidence for every new item [asked, c, len(names)]."""
@@ -76,13 +82,13 @@ class Newcomers(NamedTuple):
         rows = self.elsewhere.rows(liked)
         own = self._own(asked)
         columns = [
-            *(column[None] for column in self._of_items()),
+            *(column[None] for column in self._counted),
             self._lately(times),
-            *(column[None] for column in self._of_likes()),
+            *(column[None] for column in self._read),
             self._foreseen_at(times),
             self.foreseen.words[None],
             self.foreseen.deviation[None],
-            self._ratings()[None],
+            self._ratings[None],
             *self._tastes(rows, asked),
             _alike(liked, self.catalogue.kinds, self.content.kinds, own),
             _alike(others, self.catalogue.kinds, self.content.kinds, None),
@@ -91,10 +97,7 @@ class Newcomers(NamedTuple):
             self._beside(both, own),
             np.full((1, 1), np.log1p(len(self.support.item))),
             np.log1p([[len(history.items)] for history in histories]),
-            *(
-                _alike(liked, self.catalogue.kinds[:, where], self.content.kinds[:, where], own)
-                for where in self._told_apart().values()
-            ),
+            *(_alike(liked, known, new, own) for known, new in self._told_apart.values()),
         ]
         evidence = np.empty((len(asked), items, len(columns)), np.float32)
         for place, column in enumerate(columns):
@@ -104,12 +107,16 @@ class Newcomers(NamedTuple):
     @property
     def names(self) -> list[str]:
         """What each column of the evidence is."""
-        return [*EVIDENCE, *(f"{name}, as of liked" for name in self._told_apart())]
+        return [*EVIDENCE, *(f"{name}, as of liked" for name in self._told_apart)]
 
-    def _told_apart(self) -> dict[str, slice]:
+    @cached_property
+    def _told_apart(self) -> dict[str, tuple[sparse.csr_matrix, sparse.csr_matrix]]:
+        """Columns of tags, where there are several: known items' and new ones'."""
         columns = self.catalogue.coding.tag_columns
         few = list(columns)[:TAG_COLUMNS]
-        return {name: columns[name] for name in few} if len(few) > 1 else {}
+        blocks = self.catalogue.kinds, self.content.kinds
+        apart = {name: tuple(block[:, columns[name]] for block in blocks) for name in few}
+        return apart if len(few) > 1 else {}
 
     def _beside(self, both: sparse.csr_matrix, own: sparse.csr_matrix) -> Floats:
         """Whether numbers are above those of their kind, where the user's were [asked, c]."""
@@ -131,7 +138,8 @@ class Newcomers(NamedTuple):
         counted = np.bincount(self.support.item[chosen], weights[chosen], len(self.content.names))
         return counted.astype(np.float32)
 
-    def _of_items(self) -> list[Floats]:
+    @cached_property
+    def _counted(self) -> list[Floats]:
         """Popularity that is foreseen and counted; the choosy, who take little, take the best."""
         share = np.exp(self.foreseen.popularity - self.foreseen.popularity.max())
         share /= share.sum()
@@ -151,13 +159,13 @@ class Newcomers(NamedTuple):
         support = self.support
         age = np.abs(times[:, None] - support.time[None]) / (LATELY * self.elsewhere.span)
         weights = np.exp(-age) * self.liked[None]
-        ones = np.ones(len(support.item))
-        shape = (len(support.item), len(self.content.names))
-        at = sparse.csr_matrix((ones, (np.arange(len(ones)), support.item)), shape)
+        at = _at(support.item, len(self.content.names))
         lately: Floats = np.log1p(weights @ at).astype(np.float32)
         return lately
 
-    def _of_likes(self) -> list[Floats]:
+    @cached_property
+    def _read(self) -> list[Floats]:
+        """What those who took an item took then, likes of similar items, what is foreseen."""
         support = self.support
         company = np.array(
             [
@@ -185,6 +193,7 @@ class Newcomers(NamedTuple):
         at: Floats = self.foreseen.recent[nearest]
         return at
 
+    @cached_property
     def _ratings(self) -> Floats:
         """How far an item's ratings are from the mean of the support's, shrunk [c]."""
         if not len(self.support.value):
@@ -201,17 +210,24 @@ class Newcomers(NamedTuple):
         users = np.array([one.user for one in asked])
         near = np.maximum((rows @ here.likes[by].T).toarray(), 0)
         near[users[:, None] == by[None]] = 0  # nobody is a neighbour of their own
-        ones = np.ones(len(by), np.float32)
-        at = sparse.csr_matrix((ones, (np.arange(len(by)), of)), (len(by), items))
-        theirs = here.vectors(rows)
-        summed = at.T @ here.theirs[by] + PRIOR_LIKES * self.foreseen.vectors
-        folded = summed / (np.bincount(of, minlength=items)[:, None] + PRIOR_LIKES)
-        scale = 1 / max(float(np.linalg.norm(here.theirs, axis=1).mean()), 1e-6)
+        at = _at(of, items)
+        theirs = here.vectors(rows) / here.length
         return [
             np.sqrt(near @ at).astype(np.float32),
-            scale * theirs @ (scale * folded).T.astype(np.float32),
-            scale * theirs @ (scale * self.foreseen.vectors).T,
+            theirs @ self._folded.T,
+            theirs @ self.foreseen.vectors.T / here.length,
         ]
+
+    @cached_property
+    def _folded(self) -> Floats:
+        """Mean vectors of those who liked each item, mixed with those foreseen [c, width]."""
+        known = self.liked & (self.support.user >= 0)
+        at = _at(self.support.item[known], len(self.content.names))
+        summed = at.T @ self.elsewhere.theirs[self.support.user[known]]
+        summed = summed + PRIOR_LIKES * self.foreseen.vectors
+        counts = np.asarray(at.sum(0)).ravel()[:, None] + PRIOR_LIKES
+        folded: Floats = (summed / counts / self.elsewhere.length).astype(np.float32)
+        return folded
 
     def _own(self, asked: Sequence[Asked]) -> sparse.csr_matrix:
         """What a user took of the new items themselves [asked, c]; a fifth of their taste each."""
@@ -219,6 +235,12 @@ class Newcomers(NamedTuple):
         column = np.concatenate([one.seen for one in asked]) if len(asked) else row
         data = np.full(len(row), 0.2, np.float32)
         return sparse.csr_matrix((data, (row, column)), (len(asked), len(self.content.names)))
+
+
+def _at(items: NDArray[np.int64], count: int) -> sparse.csr_matrix:
+    """Ones at each interaction's item [interactions, items]."""
+    ones = np.ones(len(items), np.float32)
+    return sparse.csr_matrix((ones, (np.arange(len(items)), items)), (len(items), count))
 
 
 def _alike(

@@ -18,6 +18,7 @@ from quickstudy.apps.recommend.statistics import Statistics
 
 ARRAYS = ("counts", "likes", "deviation", "born", "moments", "recent", "eased", "ease")
 WEIGHTS = ("tag_weights", "word_weights", "ranges", "logarithmic")
+SPANS = ("length", "span")
 NUMBERS = ("items", "liked_from", "mean", "span", "now")
 
 
@@ -73,14 +74,15 @@ def opener_of(tree: dict[str, Any], users: list[str]) -> Opener | None:
 
 def _of_elsewhere(elsewhere: Elsewhere) -> dict[str, Any]:
     fields = elsewhere._asdict()
-    likes, span = _of_sparse(fields.pop("likes")), fields.pop("span")
+    likes, numbers = _of_sparse(fields.pop("likes")), {n: fields.pop(n) for n in SPANS}
     arrays = {n: torch.from_numpy(np.ascontiguousarray(array)) for n, array in fields.items()}
-    return {"likes": likes, "span": span, **arrays}
+    return {"likes": likes, **numbers, **arrays}
 
 
 def _to_elsewhere(tree: dict[str, Any]) -> Elsewhere:
-    arrays = {name: value.numpy() for name, value in tree.items() if isinstance(value, Tensor)}
-    return Elsewhere(likes=_to_sparse(tree["likes"]), span=tree["span"], **arrays)
+    fields: dict[str, Any] = {name: tree[name] for name in SPANS}
+    fields |= {name: value.numpy() for name, value in tree.items() if isinstance(value, Tensor)}
+    return Elsewhere(likes=_to_sparse(tree["likes"]), **fields)
 
 
 def _of_coding(coding: Coding) -> dict[str, Any]:
