@@ -11,12 +11,12 @@ from quickstudy.apps.recommend.content import Content, like
 from quickstudy.apps.recommend.elsewhere import Elsewhere, Foreseen
 from quickstudy.apps.recommend.heads import Head
 from quickstudy.apps.recommend.launches import Asked, Support
-from quickstudy.apps.recommend.log import VALUE, Log, column
+from quickstudy.apps.recommend.log import TIME, VALUE, Log, column
 from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.metrics import top as best
 from quickstudy.apps.recommend.newcomers import Newcomers
+from quickstudy.apps.recommend.opening_ratings import OURS, OpeningRatings
 from quickstudy.apps.recommend.state import Reason, Recommended, State, to_history
-from quickstudy.apps.recommend.statistics import History
 from quickstudy.data.frames import read_frame
 from quickstudy.errors import DataError
 
@@ -30,8 +30,8 @@ class Columns(TypedDict):
     time: str | None
 
 
-NOBODY = -2
-"""The place of a user who is no one that the recommender was trained on."""
+NOBODY = -1
+"""The place of a user who is in no table."""
 
 
 class Opener(NamedTuple):
@@ -41,11 +41,13 @@ class Opener(NamedTuple):
         elsewhere: what its interactions say of users and features.
         head: weighs the evidence for new items.
         users: names of those who interacted.
+        rated: what their ratings say; None where feedback is implicit.
     """
 
     elsewhere: Elsewhere
     head: Head
     users: Sequence[str]
+    rated: OpeningRatings | None
 
 
 class Category:
@@ -57,18 +59,27 @@ class Category:
         opener: of the recommender.
         opened: the items and what is known of them.
         catalogue: places of those that are in the catalogue, by name.
+        strangers: places in the support set of users that the recommender does not know, by name.
+        scale: of ratings; None where feedback is implicit.
         report: what was noticed on reading.
     """
 
     def __init__(
-        self, opener: Opener, opened: Newcomers, catalogue: dict[str, int], report: Sequence[str]
+        self,
+        opener: Opener,
+        opened: Newcomers,
+        catalogue: dict[str, int],
+        strangers: dict[str, int],
+        scale: tuple[float, float] | None,
+        report: Sequence[str],
     ) -> None:
         self.items = list(opened.content.names)
         self.interactions = len(opened.support.item)
         self.report = list(report)
-        self._opener, self._opened = opener, opened
+        self._opener, self._opened, self._scale = opener, opened, scale
         self._places = {name: place for place, name in enumerate(self.items)}
-        self._users = {name: place for place, name in enumerate(opener.users)}
+        known = {name: place for place, name in enumerate(opener.users)}
+        self._users = {**known, **strangers}
         self._here = {catalogue[n]: p for n, p in self._places.items() if n in catalogue}
 
     def top(
@@ -88,7 +99,7 @@ class Category:
         """
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
-        asked = self._asked(to_history(state), user)
+        asked = self._asked(state, user)
         scores = self._scores(asked).astype(np.float64)
         if exclude_seen:
             scores[asked.seen] = -np.inf
@@ -97,13 +108,19 @@ class Category:
     def score(
         self, state: State, items: Sequence[str], *, user: str | None = None
     ) -> NDArray[np.float32]:
-        """Ranking scores of some of the category's items [m]; the higher the sooner.
+        """What a user would rate some of the category's items [m].
+
+        Where feedback is implicit, their ranking scores.
 
         Raises:
             DataError: the category has no such item.
         """
-        places = self._find(items)
-        return self._scores(self._asked(to_history(state), user))[places]
+        places, asked = self._find(items), self._asked(state, user)
+        rated = self._opener.rated
+        if rated is None or self._scale is None:
+            return self._scores(asked)[places]
+        ratings: NDArray[np.float32] = rated.ratings(self._opened, [asked])[OURS][0, places]
+        return ratings.clip(*self._scale)
 
     def explain(self, state: State, item: str, *, user: str | None = None) -> list[Reason]:
         """What speaks for or against an item, the strongest first; see `Recommender.explain`.
@@ -113,7 +130,7 @@ class Category:
         """
         (place,) = self._find([item]).tolist()
         head = self._opener.head
-        asked = self._asked(to_history(state), user)
+        asked = self._asked(state, user)
         own = torch.from_numpy(self._opened.evidence([asked])[0, place])
         names = self._opened.names
         without = own.repeat(len(names), 1)
@@ -136,14 +153,28 @@ class Category:
             raise DataError(f"the category has no item {unknown[0]!r}; {self.items[0]!r} is one")
         return np.array([self._places[str(name)] for name in names], np.int64)
 
-    def _asked(self, history: History, user: str | None) -> Asked:
+    def _asked(self, state: State, user: str | None) -> Asked:
+        """The user at the moment of recommendation: after the state's and the category's last."""
+        history, support = (
+            to_history(state, len(self._opened.catalogue.names)),
+            self._opened.support,
+        )
+        last = np.nanmax(support.time, initial=history.time)
         place = NOBODY if user is None else self._users.get(user, NOBODY)
-        support = self._opened.support
-        taken = support.item[support.user == place]
-        known = [self._here[item] for item in history.items.tolist() if item in self._here]
-        seen = np.unique(np.concatenate([taken, np.array(known, np.int64)]))
-        none = np.empty(0, np.int64)
-        return Asked(place, history, seen, none, none.astype(np.float32), 0.0)
+        rows = support.user == place
+        taken = dict(zip(support.item[rows].tolist(), support.value[rows].tolist(), strict=True))
+        for item, value in zip(history.items.tolist(), history.values.tolist(), strict=True):
+            if item in self._here:
+                taken.setdefault(self._here[item], value)
+        return Asked(
+            user=place,
+            history=history._replace(time=float(last)),
+            seen=np.array(list(taken), np.int64),
+            seen_values=np.array(list(taken.values()), np.float32),
+            later=np.empty(0, np.int64),
+            values=np.empty(0, np.float32),
+            liked_from=self._opened.liked_from,
+        )
 
 
 def open_category(
@@ -168,7 +199,7 @@ def open_category(
             f"{content.names[0]!r} for one), got {', '.join(map(repr, foreign[:5]))}"
             f"{f' and {len(foreign) - 5} more' if len(foreign) > 5 else ''}"
         )
-    support, report = _support(opener, log, held)
+    support, strangers, report = _support(opener, log, held)
     opened = Newcomers(
         opener.elsewhere,
         catalogue,
@@ -177,7 +208,7 @@ def open_category(
         support,
         liked_from,
     )
-    return Category(opener, opened, places, report)
+    return Category(opener, opened, places, strangers, scale, report)
 
 
 def _read(interactions: Any, scale: tuple[float, float] | None, columns: Columns) -> Log | None:
@@ -185,11 +216,15 @@ def _read(interactions: Any, scale: tuple[float, float] | None, columns: Columns
         return None
     if isinstance(interactions, Log):
         log = interactions
+        if None not in (log.scale, scale) and log.scale != scale:
+            raise DataError(f"ratings must be on the scale {scale}, got a log on {log.scale}")
     else:
         frame = read_frame(interactions)
         rated = column(frame, "value", columns["value"], VALUE, needed=False)
         within = None if rated is None else scale
         log = read_log(interactions, scale=within, fewest=1, **columns)
+        if column(frame, "time", columns["time"], TIME, needed=False) is None:
+            log = log._replace(time=np.full_like(log.time, np.nan))
     if scale is None and log.scale is not None:
         return log._replace(value=np.ones_like(log.value))  # whatever was touched was liked
     if scale is not None and log.scale is None:
@@ -220,15 +255,20 @@ def _content(
     return content
 
 
-def _support(opener: Opener, log: Log | None, held: dict[str, int]) -> tuple[Support, list[str]]:
+def _support(
+    opener: Opener, log: Log | None, held: dict[str, int]
+) -> tuple[Support, dict[str, int], list[str]]:
+    """The support set; the places of strangers in it, below that of nobody; what is to be said."""
     if log is None:
         none = np.empty(0, np.int64)
-        return Support(none, none, none.astype(np.float32), none.astype(np.float64)), []
+        return Support(none, none, none.astype(np.float32), none.astype(np.float64)), {}, []
     known = {name: place for place, name in enumerate(opener.users)}
-    user = np.array([known.get(name, -1) for name in log.users], np.int64)
+    unknown = [name for name in log.users if name not in known]
+    strangers = {name: NOBODY - 1 - place for place, name in enumerate(unknown)}
+    places = {**known, **strangers}
+    user = np.array([places[name] for name in log.users], np.int64)
     item = np.array([held[name] for name in log.items], np.int64)
     report = list(log.report)
-    strangers = int((user < 0).sum())
     if strangers:
-        report.append(f"{strangers} of {len(user)} users were not there in training")
-    return Support(user[log.user], item[log.item], log.value, log.time), report
+        report.append(f"{len(strangers)} of {len(user)} users were not there in training")
+    return Support(user[log.user], item[log.item], log.value, log.time), strangers, report

@@ -23,6 +23,8 @@ MARKED = 0.05
 """A text column holds several tags a row where a larger share of its rows has separators."""
 REPEATED = 4
 """A text column whose values come so often on average holds kinds, not text."""
+CATEGORIES = ("category", "categories", "genre", "genres", "kind", "department", "type")
+"""What the column that tells categories is called; whole numbers in it are no amounts."""
 YEAR = re.compile(r"\((1[89]\d\d|20\d\d)\)")
 WORD = re.compile(r"\w+")
 
@@ -51,7 +53,8 @@ class Coding(NamedTuple):
     Attributes:
         columns: names, and each one's kind: "numbers", "tags", "text", or "dated" text, which has
             years in it; tags that stand in one cell have the separator after the kind.
-        tags: names of tags, "column=value".
+        tags: names of tags, "column=value", column by column.
+        spans: the columns of tags, and how many tags each has.
         tag_weights: [tags], the rarer the heavier.
         word_weights: [WORDS] likewise, or none where no column is text.
         ranges: of each column of numbers, and of years, between which its bins lie [numbers, 2].
@@ -60,22 +63,29 @@ class Coding(NamedTuple):
 
     columns: tuple[tuple[str, str], ...]
     tags: tuple[str, ...]
+    spans: tuple[tuple[str, int], ...]
     tag_weights: Floats
     word_weights: Floats
     ranges: NDArray[np.float64]
     logarithmic: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, frame: Frame, names: Sequence[str]) -> "Coding":
-        """The coding that these columns of a table call for."""
-        columns = tuple((name, _kind(frame, name)) for name in names)
+    def of(cls, frame: Frame, names: Sequence[str], kinds: Sequence[str] = ()) -> "Coding":
+        """The coding that these columns of a table call for.
+
+        Args:
+            frame: the table.
+            names: the columns.
+            kinds: those that hold kinds, whatever they look like.
+        """
+        columns = tuple((name, "tags" if name in kinds else _kind(frame, name)) for name in names)
         rows = frame.arrow.num_rows
         numbers, tags, texts = _read(frame, columns)
-        labels = tuple(
-            sorted({f"{name}={tag}" for name, lists in tags for t in lists for tag in t})
-        )
+        held = {name: sorted({tag for row in lists for tag in row}) for name, lists in tags}
+        labels = tuple(f"{name}={tag}" for name, of in held.items() for tag in of)
+        spans = tuple((name, len(of)) for name, of in held.items())
         none = np.empty(0, np.float32)
-        plain = cls(columns, labels, none, none, np.empty((0, 2)), np.empty(0, bool))
+        plain = cls(columns, labels, spans, none, none, np.empty((0, 2)), np.empty(0, bool))
         word_weights = plain.word_weights
         if texts:
             word_weights = _rarity(_ones(_word_places(texts), (rows, WORDS)))
@@ -89,11 +99,15 @@ class Coding(NamedTuple):
     @property
     def tag_columns(self) -> dict[str, slice]:
         """Where the tags of each column are among all tags."""
-        names = [tag.split("=", 1)[0] for tag in self.tags]
+        ends = np.cumsum([count for _, count in self.spans]).tolist()
         return {
-            name: slice(names.index(name), names.index(name) + names.count(name))
-            for name in dict.fromkeys(names)
+            name: slice(end - count, end)
+            for (name, count), end in zip(self.spans, ends, strict=True)
         }
+
+    def values(self, column: str) -> list[str]:
+        """What a column of tags holds, in their order."""
+        return [tag.removeprefix(f"{column}=") for tag in self.tags[self.tag_columns[column]]]
 
     def encode(self, frame: Frame) -> Blocks:
         """The rows of a table with these columns; a tag that the coding does not know is dropped.
@@ -113,14 +127,16 @@ class Coding(NamedTuple):
         )
 
     def _tag_places(self, columns: "Tags") -> NDArray[np.int64]:
-        place = {tag: place for place, tag in enumerate(self.tags)}
-        pairs = [
-            (row, place[label])
-            for name, lists in columns
-            for row, tags in enumerate(lists)
-            for tag in set(tags)
-            if (label := f"{name}={tag}") in place
-        ]
+        pairs: list[tuple[int, int]] = []
+        for name, lists in columns:
+            start = self.tag_columns[name].start
+            place = {tag: start + place for place, tag in enumerate(self.values(name))}
+            pairs.extend(
+                (row, place[tag])
+                for row, tags in enumerate(lists)
+                for tag in set(tags)
+                if tag in place
+            )
         return np.array(pairs, np.int64).reshape(-1, 2)
 
 
@@ -148,7 +164,7 @@ def _read(
 
 def _kind(frame: Frame, name: str) -> str:
     if frame.is_numeric(name):
-        return "numbers"
+        return "tags" if name.lower() in CATEGORIES and _few(frame, name) else "numbers"
     values = frame.arrow[name].to_pylist()
     if any(isinstance(value, list | tuple | bool) for value in values):
         return "tags"
@@ -159,6 +175,13 @@ def _kind(frame: Frame, name: str) -> str:
     if len(set(texts)) <= max(len(texts) / REPEATED, min(10, len(texts) / 2)):
         return "tags"
     return "dated" if np.isfinite(_years(texts)).mean() > 0.5 else "text"
+
+
+def _few(frame: Frame, name: str) -> bool:
+    """Whether numbers are numbers of categories: whole, and each of them often."""
+    values = [value for value in frame.arrow[name].to_pylist() if value is not None]
+    whole = all(float(value).is_integer() for value in values if np.isfinite(value))
+    return whole and len(set(values)) <= max(len(values) / REPEATED, min(10, len(values) / 2))
 
 
 def _numbers(frame: Frame, name: str) -> NDArray[np.float64]:

@@ -69,11 +69,17 @@ def nothing(names: Sequence[str]) -> Content:
     """Items of which nothing is known."""
     empty = sparse.csr_matrix((len(names), 0), dtype=np.float32)
     none, without = np.empty(0, np.float32), np.zeros((len(names), 0), np.float32)
-    coding = Coding((), (), none, none, np.empty((0, 2)), np.empty(0, bool))
+    coding = Coding((), (), (), none, none, np.empty((0, 2)), np.empty(0, bool))
     return Content(list(names), empty, empty, without, without, coding)
 
 
-def items(source: Any, *, item: str | None = None, columns: Sequence[str] | None = None) -> Content:
+def items(
+    source: Any,
+    *,
+    item: str | None = None,
+    columns: Sequence[str] | None = None,
+    kinds: Sequence[str] = (),
+) -> Content:
     """Features of items from a CSV or parquet file, or a pandas, polars or arrow table.
 
     Columns of numbers become soft bins, on a scale of logarithms where they span much; of
@@ -85,6 +91,7 @@ def items(source: Any, *, item: str | None = None, columns: Sequence[str] | None
         source: see `quickstudy.table`.
         item: the column that names the items, as the interactions do; looked for if not given.
         columns: the features; all others if not given.
+        kinds: columns that hold kinds though they look otherwise, numbers of categories, say.
 
     Raises:
         DataError: a column is not there, or an item has two rows.
@@ -98,8 +105,8 @@ def items(source: Any, *, item: str | None = None, columns: Sequence[str] | None
     key = item_column(frame, "item", item, ITEM)
     names, order = _named(frame, str(key))
     chosen = [name for name in frame.names if name != key] if columns is None else list(columns)
-    frame.known("feature column", chosen)
-    coding = Coding.of(frame, chosen)
+    frame.known("feature column", [*chosen, *kinds])
+    coding = Coding.of(frame, chosen, kinds)
     return _coded(coding, frame, names, order)
 
 

@@ -4,6 +4,7 @@ Nothing here knows any interaction with the new items: their popularity, what th
 popularity will look like over time, and who will want them, are foreseen from their features.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +32,8 @@ TOLD = 100
 """Likewise the most common words, but for those of more than half of all items."""
 CROSSED = 1200
 """Products of kinds and numbers, at most; with more, there are none."""
-COMMON = 0.02
-"""Words of a larger share of items say nothing."""
+COMMON = 200
+"""Words of more items than these say nothing of popularity."""
 SHRINKAGE = 5.0
 """Likes that an item's mean vector is mixed with, all of nobody's."""
 
@@ -51,7 +52,7 @@ class Elsewhere(NamedTuple):
         sizes: interactions of each user [users].
         starts: where each user's interactions begin in the next two [users + 1].
         times: of interactions, in order [n].
-        company: popularity of their items [n].
+        company: popularity of their items, above the mean of what is taken [n].
         span: of the log's time.
         moments: points in time [m].
         columns: of kinds that are regressed on.
@@ -121,7 +122,9 @@ class Elsewhere(NamedTuple):
             sizes=np.bincount(log.user, minlength=users).astype(np.float32),
             starts=np.searchsorted(log.user[order], np.arange(users + 1)),
             times=log.time[order],
-            company=popularity[log.item[order]],
+            company=popularity[log.item[order]] - popularity[log.item].mean()
+            if len(order)
+            else popularity[:0],
             span=span,
             moments=moments,
             columns=columns,
@@ -149,7 +152,7 @@ class Elsewhere(NamedTuple):
         place = first + int(np.searchsorted(self.times[first:last], time))
         low, high = max(first, place - nearest), min(last, place + nearest)
         near = low + np.argsort(np.abs(self.times[low:high] - time), kind="stable")[:nearest]
-        return float(self.company[near].mean() - self.company.mean())
+        return float(self.company[near].mean())
 
 
 class Foreseen(NamedTuple):
@@ -184,6 +187,22 @@ class Foreseen(NamedTuple):
             words=_words(elsewhere, catalogue, new),
             relative=_standard(new.levels),
         )
+
+
+def foreseen_factors(
+    content: Content, factors: Floats, counts: Floats
+) -> Callable[[Content], Floats]:
+    """What features foresee of items' factors: a function of the features of other items.
+
+    Args:
+        content: of known items.
+        factors: of these [items, width].
+        counts: likes of each [items]; those without any say nothing.
+    """
+    known = counts > 0
+    columns, words = _common(content.kinds[known], KINDS), _common(content.tokens[known], TOLD)
+    weights = _ridge(crossed(content, columns, words)[known], factors[known])
+    return lambda new: crossed(new, columns, words) @ weights
 
 
 def crossed(content: Content, columns: NDArray[np.int64], words: NDArray[np.int64]) -> Floats:
@@ -262,7 +281,7 @@ def _ridge(features: Floats, targets: Floats) -> Floats:
 
 def _words(elsewhere: Elsewhere, catalogue: Content, new: Content) -> Floats:
     there = np.asarray((catalogue.tokens != 0).sum(0)).ravel()
-    telling = np.flatnonzero((there > 0) & (there <= max(COMMON * len(catalogue.names), 2)))
+    telling = np.flatnonzero((there > 0) & (there <= COMMON))
     if not len(telling):
         return np.zeros(len(new.names), np.float32)
     alike = sparse.csr_matrix(new.tokens[:, telling] @ catalogue.tokens[:, telling].T)
@@ -285,7 +304,7 @@ def _relative(content: Content) -> Floats:
             left = float(((column - usual) ** 2).sum())
             if left < least:
                 least, relative[:, number] = left, column - usual
-    return _standard(relative)
+    return _standard(np.where(np.isfinite(levels), relative, np.nan))
 
 
 def _standard(levels: Floats) -> Floats:

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
+from quickstudy.apps.recommend.coding import CATEGORIES
 from quickstudy.apps.recommend.content import Content
 from quickstudy.apps.recommend.elsewhere import Elsewhere
 from quickstudy.apps.recommend.figures import (
@@ -22,20 +24,25 @@ from quickstudy.apps.recommend.launches import FEWEST_LATER, Asked, Launches
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.metrics import ranked
 from quickstudy.apps.recommend.newcomers import Newcomers, newcomers
-from quickstudy.apps.recommend.opening_controls import Opened, OpeningControls, tune
+from quickstudy.apps.recommend.opening_controls import (
+    Opened,
+    OpeningControls,
+    best_fits,
+    tune,
+)
+from quickstudy.apps.recommend.opening_ratings import OURS as RATED
 from quickstudy.apps.recommend.openings import held_out, meta_train_openings
 from quickstudy.apps.recommend.tasks import Timelines
 from quickstudy.errors import DataError
 
-USUAL = ("category", "categories", "genre", "genres", "kind", "department", "type")
-"""What the column that tells categories is called, where none is named."""
 ASKED = 200
 """Users who are asked in one opening, at most."""
-TUNED_ON, TUNED_USERS = 3, 60
-"""Meta-validation categories that controls are tuned on, and users of each."""
+TUNED_ON, TUNED_USERS = 6, 60
+"""Meta-validation sets of items that controls are tuned on, and users of each."""
+FITTED_ON = 2
+"""Of these, those that settings which need fitting anew are chosen on."""
 NEW = 0.2
 """Of all items, that are never seen."""
-TOGETHER = 64
 
 
 def categories(log: Log, content: Content, column: str | None) -> dict[str, NDArray[np.int64]]:
@@ -49,9 +56,9 @@ def categories(log: Log, content: Content, column: str | None) -> dict[str, NDAr
     Raises:
         DataError: there is no such column, or none that tells categories.
     """
-    held = sorted({tag.split("=", 1)[0] for tag in content.tags})
+    held = sorted(content.coding.tag_columns)
     if column is None:
-        usual = [name for want in USUAL for name in held if name.lower() == want]
+        usual = [name for want in CATEGORIES for name in held if name.lower() == want]
         column = next(iter(usual or (held if len(held) == 1 else [])), None)
     if column is None or column not in held:
         wanted = "a column of the items that tells categories" if column is None else repr(column)
@@ -60,11 +67,11 @@ def categories(log: Log, content: Content, column: str | None) -> dict[str, NDAr
             f"{', '.join(held) or 'none'}"
         )
     taken = np.bincount(log.item, minlength=len(log.items)) > 0
+    among = sparse.csc_matrix(content.kinds[:, content.coding.tag_columns[column]])
     found = {}
-    for place, tag in enumerate(content.tags):
-        if tag.startswith(f"{column}="):
-            items = content.kinds[:, [place]].nonzero()[0]
-            found[tag.split("=", 1)[1]] = items[taken[items]]
+    for place, name in enumerate(content.coding.values(column)):
+        items = np.sort(among.indices[among.indptr[place] : among.indptr[place + 1]])
+        found[name] = items[taken[items]].astype(np.int64)
     return found
 
 
@@ -74,11 +81,13 @@ class Known(NamedTuple):
     Attributes:
         ours: the meta-learned head.
         controls: closed forms.
+        fits: settings of the controls.
         weights: of the controls' mixtures, for each support size.
     """
 
     ours: torch.nn.Module
     controls: OpeningControls
+    fits: tuple[float, float, float]
     weights: Mapping[int, dict[str, float]]
 
 
@@ -112,30 +121,40 @@ class Judge:
                 f"{len(log.user)} interactions elsewhere are too few to learn how categories open"
             )
         head = meta_train_openings(log, self.content, groups, seed=seed)
-        return Known(head, OpeningControls(log, self.content), self._tuned(log, groups, seed))
+        fits, weights = self._tuned(log, groups, seed)
+        return Known(head, OpeningControls(log, self.content, fits), fits, weights)
 
     def _tuned(
         self, log: Log, groups: Sequence[NDArray[np.int64]], seed: int
-    ) -> dict[int, dict[str, float]]:
-        """Weights of the controls' mixtures, on categories that are held out of these."""
+    ) -> tuple[tuple[float, float, float], dict[int, dict[str, float]]]:
+        """Settings of the controls and weights of their mixtures, on sets that are held out."""
         generator = np.random.default_rng([seed, 1])
-        openings: dict[int, list[Opened]] = {size: [] for size in self.sizes}
-        for place in generator.permutation(len(groups))[:TUNED_ON].tolist():
-            launches = Launches(log, groups[place])
-            before = launches.elsewhere()
-            controls = OpeningControls(before, self.content)
-            elsewhere, histories = Elsewhere.of(before, self.content), Timelines(before, seed)
-            for size in self.sizes:
-                launch = launches.draw(size, generator)
-                if launch is None:
-                    continue
-                opened = newcomers(elsewhere, self.content, launch, log.liked_from)
+        chosen = [groups[place] for place in generator.permutation(len(groups))[:TUNED_ON].tolist()]
+        opened = [self._opened(Launches(log, items), generator) for items in chosen]
+        fits = best_fits([(log, list(of.values())) for log, of in opened[:FITTED_ON]], self.content)
+        openings: dict[int, list[tuple[OpeningControls, Opened]]] = {s: [] for s in self.sizes}
+        for before, of in opened:
+            controls = OpeningControls(before, self.content, fits)
+            for size, one in of.items():
+                openings[size].append((controls, one))
+        return fits, {size: tune(found) for size, found in openings.items()}
+
+    def _opened(
+        self, launches: Launches, generator: np.random.Generator
+    ) -> tuple[Log, dict[int, Opened]]:
+        """The interactions elsewhere, and openings of a set that is held out, of each size."""
+        before = launches.elsewhere()
+        elsewhere, histories = Elsewhere.of(before, self.content), Timelines(before, 0)
+        found = {}
+        for size in self.sizes:
+            launch = launches.draw(size, generator)
+            if launch is not None:
                 asked = launches.asked(launch, histories)
                 asked = [asked[i] for i in generator.permutation(len(asked))[:TUNED_USERS]]
+                opened = newcomers(elsewhere, self.content, launch, self.log.liked_from)
                 if asked:
-                    evidence = opened.evidence(asked)
-                    openings[size].append(Opened(controls, opened, asked, evidence))
-        return {size: tune(found) for size, found in openings.items()}
+                    found[size] = Opened(opened, asked, opened.evidence(asked))
+        return before, found
 
     def judge(
         self,
@@ -145,8 +164,8 @@ class Judge:
         unit: int | None,
         *,
         from_start: bool = False,
-    ) -> None:
-        """Figures of one opening of every size.
+    ) -> int:
+        """Figures of one opening of every size; how many users were asked, all in all.
 
         Args:
             items: that are new; equal scores are ranked in an order that the seed draws.
@@ -157,13 +176,14 @@ class Judge:
         """
         generator = np.random.default_rng([seed, 2])
         launches = Launches(self.log, generator.permutation(items))
+        total = 0
         for size in self.sizes:
             found = self.opening(launches, known, size, generator, from_start=from_start)
-            if found is not None:
+            if found is not None and found[1]:
                 opened, asked, controls = found
-                for start in range(0, len(asked), TOGETHER):
-                    part = asked[start : start + TOGETHER]
-                    self._count(opened, part, known._replace(controls=controls), size, unit)
+                self._count(opened, asked, known._replace(controls=controls), size, unit)
+                total += len(asked)
+        return total
 
     def opening(
         self,
@@ -185,7 +205,7 @@ class Judge:
         controls = known.controls
         if past_only:
             elsewhere = elsewhere.rows(elsewhere.time <= launch.moment)
-            controls = OpeningControls(elsewhere, self.content)
+            controls = OpeningControls(elsewhere, self.content, known.fits)
         here = Elsewhere.of(elsewhere, self.content)
         opened = newcomers(here, self.content, launch, self.log.liked_from)
         return opened, asked, controls
@@ -207,7 +227,7 @@ class Judge:
         rated = known.controls.rated
         ratings = {} if rated is None else rated.ratings(opened, asked)
         if ratings:
-            ratings[OURS] = ratings.pop("features")
+            ratings[OURS] = ratings.pop(RATED)
         for row, one in enumerate(asked):
             place = one.user if unit is None else unit
             for model, ranking in scores.items():
@@ -265,11 +285,15 @@ def evaluate_categories(
         except DataError as error:
             left_out.append(f"{name}: {error}")
             continue
+        asked = 0
         for seed in range(seeds):
-            judge.judge(items, known, seed, len(judged) if len(usable) > 1 else None)
+            asked += judge.judge(items, known, seed, len(judged) if len(usable) > 1 else None)
             if looked is not None:
                 looked(list(usable).index(name) * seeds + seed + 1, len(usable) * seeds)
-        judged.append(name)
+        if asked:
+            judged.append(name)
+        else:
+            left_out.append(f"{name}: nobody likes anything there after it opens")
     if not judged:
         raise DataError(
             f"no category has two items and {max(sizes) + FEWEST_LATER} interactions after its "
@@ -301,7 +325,7 @@ def _usable(
 
 
 def _each(judge: Judge, names: Sequence[str]) -> dict[str, Any]:
-    """nDCG@10 of ours and of the best control in each category, by support size."""
+    """nDCG@10 of every model in each category, by support size."""
     return {
         name: {
             str(size): {

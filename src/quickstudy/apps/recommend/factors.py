@@ -141,13 +141,18 @@ class ImplicitFactors(NamedTuple):
         generator = torch.Generator().manual_seed(0)
         theirs = 0.1 * torch.randn(len(liked.items), width, generator=generator)
         for _ in range(sweeps):
-            mine = _wanted(users, items, theirs, int(user.max()) + 1, confidence, penalty)
+            mine = _wanted(users, items, theirs, int(user.max(initial=-1)) + 1, confidence, penalty)
             theirs = _wanted(items, users, mine, len(liked.items), confidence, penalty)
         return cls(theirs.numpy(), confidence, penalty)
 
-    def fold(self, wanted: sparse.csr_matrix) -> Floats:
-        """Factors of those who wanted these [users, width], from ones at [users, items]."""
-        return self._folded(wanted, self.items)
+    def fold(self, wanted: sparse.csr_matrix, items: Floats | None = None) -> Floats:
+        """Factors of those who wanted these [users, width], from ones at [users, items].
+
+        Args:
+            wanted: of whom.
+            items: the items' factors, where there are more than these.
+        """
+        return self._folded(wanted, self.items if items is None else items)
 
     def of_items(self, wanted: sparse.csr_matrix, users: Floats) -> Floats:
         """Factors of other items [c, width] from who wanted them [users, c], all users' given."""

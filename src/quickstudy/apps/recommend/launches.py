@@ -17,10 +17,10 @@ class Support(NamedTuple):
     """The first interactions in a category.
 
     Attributes:
-        user: places in the log's names, -1 for those it does not know [n].
+        user: places in the log's names, below zero for those it does not know [n].
         item: places in the category [n].
         value: ratings [n].
-        time: [n].
+        time: [n]; NaN where it is not known.
     """
 
     user: NDArray[np.int64]
@@ -36,6 +36,7 @@ class Asked(NamedTuple):
         user: its place in the log's names.
         history: what it did elsewhere; the moment is that of the first of what is asked.
         seen: places in the category that are in its support [s].
+        seen_values: the ratings of these [s].
         later: places in the category, not among these, of its interactions in the query [m].
         values: the ratings of these [m].
         liked_from: the lowest rating of what was liked.
@@ -44,9 +45,15 @@ class Asked(NamedTuple):
     user: int
     history: History
     seen: NDArray[np.int64]
+    seen_values: NDArray[np.float32]
     later: NDArray[np.int64]
     values: NDArray[np.float32]
     liked_from: float
+
+    @property
+    def liked(self) -> NDArray[np.int64]:
+        """Places in the category that it liked in the support set."""
+        return self.seen[self.seen_values >= self.liked_from]
 
     @property
     def relevant(self) -> NDArray[np.int64]:
@@ -131,10 +138,13 @@ class Launches:
         asked = []
         for user, rows in zip(users.tolist(), np.split(query, starts[1:]), strict=True):
             seen = launch.support.item[launch.support.user == user]
+            said = launch.support.value[launch.support.user == user]
             moment = float(log.time[rows].min())
             rows = rows[~np.isin(self.place[log.item[rows]], seen)]
             if (log.value[rows] >= log.liked_from).any():
                 history = histories.history(user, moment, past_only=past_only)
                 later = self.place[log.item[rows]]
-                asked.append(Asked(user, history, seen, later, log.value[rows], log.liked_from))
+                asked.append(
+                    Asked(user, history, seen, said, later, log.value[rows], log.liked_from)
+                )
         return asked

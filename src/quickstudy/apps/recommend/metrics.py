@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 NAMES = ("ndcg10", "recall20", "rmse", "mae")
 LOWER_IS_BETTER = ("rmse", "mae")
@@ -62,8 +63,9 @@ def top(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 
 def interval(values: NDArray[np.float64]) -> float:
-    """Half of the 95 % interval of a mean over users; NaN where there are fewer than two."""
+    """Half of the 95 % interval of a mean (Student's t); NaN where there are fewer than two."""
     there = values[np.isfinite(values)]
     if len(there) < 2:
         return float("nan")
-    return float(1.96 * there.std(ddof=1) / np.sqrt(len(there)))
+    width = stats.t.ppf(0.975, len(there) - 1)
+    return float(width * there.std(ddof=1) / np.sqrt(len(there)))

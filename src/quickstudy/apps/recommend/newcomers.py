@@ -80,7 +80,8 @@ class Newcomers:
         liked, others, both = profiles(histories, len(self.catalogue.names), self.liked_from)
         times = np.array([history.time for history in histories])
         rows = self.elsewhere.rows(liked)
-        own = self._own(asked)
+        own = _taken([one.liked for one in asked], items)
+        others_own = _taken([np.setdiff1d(one.seen, one.liked) for one in asked], items)
         columns = [
             *(column[None] for column in self._counted),
             self._lately(times),
@@ -91,10 +92,11 @@ class Newcomers:
             self._ratings[None],
             *self._tastes(rows, asked),
             _alike(liked, self.catalogue.kinds, self.content.kinds, own),
-            _alike(others, self.catalogue.kinds, self.content.kinds, None),
+            _alike(others, self.catalogue.kinds, self.content.kinds, others_own),
             _alike(liked, self.catalogue.tokens, self.content.tokens, own),
-            (both @ self.catalogue.numbers + own @ self.content.numbers) @ self.content.numbers.T,
-            self._beside(both, own),
+            (both @ self.catalogue.numbers + (own + others_own) @ self.content.numbers)
+            @ self.content.numbers.T,
+            self._beside(both, own + others_own),
             np.full((1, 1), np.log1p(len(self.support.item))),
             np.log1p([[len(history.items)] for history in histories]),
             *(_alike(liked, known, new, own) for known, new in self._told_apart.values()),
@@ -144,7 +146,7 @@ class Newcomers:
         share = np.exp(self.foreseen.popularity - self.foreseen.popularity.max())
         share /= share.sum()
         known = self.support.user >= 0
-        sizes = np.where(known, self.elsewhere.sizes[self.support.user], 0) if len(known) else known
+        sizes = self.elsewhere.sizes[self.support.user * known] * known
         choosy = 2 / np.log(4 + sizes)
         return [
             np.log(self._count() + PRIOR_LIKES * share),
@@ -158,7 +160,7 @@ class Newcomers:
         """Logarithm of likes, the sooner before a moment the more [asked, c]."""
         support = self.support
         age = np.abs(times[:, None] - support.time[None]) / (LATELY * self.elsewhere.span)
-        weights = np.exp(-age) * self.liked[None]
+        weights = np.exp(-np.nan_to_num(age)) * self.liked[None]  # of unknown times, just now
         at = _at(support.item, len(self.content.names))
         lately: Floats = np.log1p(weights @ at).astype(np.float32)
         return lately
@@ -169,8 +171,8 @@ class Newcomers:
         support = self.support
         company = np.array(
             [
-                self.elsewhere.company_of(int(user), float(time)) if user >= 0 else 0.0
-                for user, time in zip(support.user, support.time, strict=True)
+                self.elsewhere.company_of(user, time) if user >= 0 and np.isfinite(time) else 0.0
+                for user, time in zip(support.user.tolist(), support.time.tolist(), strict=True)
             ]
         )
         near = self._count(company, likes=False) / (self._count(likes=False) + 1)
@@ -229,12 +231,13 @@ class Newcomers:
         folded: Floats = (summed / counts / self.elsewhere.length).astype(np.float32)
         return folded
 
-    def _own(self, asked: Sequence[Asked]) -> sparse.csr_matrix:
-        """What a user took of the new items themselves [asked, c]; a fifth of their taste each."""
-        row = np.repeat(np.arange(len(asked)), [len(one.seen) for one in asked])
-        column = np.concatenate([one.seen for one in asked]) if len(asked) else row
-        data = np.full(len(row), 0.2, np.float32)
-        return sparse.csr_matrix((data, (row, column)), (len(asked), len(self.content.names)))
+
+def _taken(places: Sequence[NDArray[np.int64]], items: int) -> sparse.csr_matrix:
+    """What users took of the new items themselves [asked, c]; a fifth of their taste each."""
+    row = np.repeat(np.arange(len(places)), [len(of) for of in places])
+    column = np.concatenate([*places, np.empty(0, np.int64)])
+    data = np.full(len(row), 0.2, np.float32)
+    return sparse.csr_matrix((data, (row, column)), (len(places), items))
 
 
 def _at(items: NDArray[np.int64], count: int) -> sparse.csr_matrix:

@@ -29,12 +29,12 @@ SHARE = 0.2
 """Of all items in such a set."""
 USERS = 32
 """Users who are asked in one opening."""
-FEWEST = 100
-"""Interactions of a tag that is worth holding out."""
+FEWEST, LARGEST = 100, 0.7
+"""Interactions of a tag that is worth holding out, and their share of all, at most."""
 MOST = 300_000
 """Interactions that are learned from; of a larger log, those of users who are drawn."""
-LIKELY, OTHERS = 100, 100
-"""Candidates of one task: those that the prior puts first, and some of the others."""
+LIKELY, OTHERS, RELEVANT = 100, 100, 100
+"""Candidates of one task: those that the prior puts first, others, and relevant ones, at most."""
 PRIOR = {0: 1.0}
 
 Floats = NDArray[np.float32]
@@ -93,7 +93,8 @@ def held_out(log: Log, content: Content, seed: int) -> list[NDArray[np.int64]]:
     groups = []
     for tag in np.argsort(-totals, kind="stable")[:TAGS].tolist():
         items = np.intersect1d(content.kinds[:, [tag]].nonzero()[0], wanted)
-        if totals[tag] >= FEWEST and 2 <= len(items) < len(wanted):
+        enough = FEWEST <= totals[tag] <= LARGEST * counts.sum()
+        if enough and 2 <= len(items) < len(wanted):
             groups.append(items)
     if SHARE * len(log.user) >= FEWEST:
         size = max(int(SHARE * len(wanted)), 2)
@@ -125,8 +126,11 @@ def _candidates(asked: Asked, evidence: Floats, generator: np.random.Generator) 
     prior = evidence[:, 0].copy()
     prior[asked.seen] = -np.inf
     first = np.argsort(-prior, kind="stable")[:LIKELY]
-    chosen = np.union1d(first[prior[first] > -np.inf], asked.relevant)
-    rest = np.setdiff1d(np.arange(len(evidence)), np.concatenate([chosen, asked.seen]))
+    some = generator.permutation(asked.relevant)[:RELEVANT]
+    unwanted = np.setdiff1d(first[prior[first] > -np.inf], asked.relevant)
+    chosen = np.concatenate([unwanted, some])
+    known = np.concatenate([chosen, asked.seen, asked.relevant])
+    rest = np.setdiff1d(np.arange(len(evidence)), known)
     drawn = generator.permutation(rest)[:OTHERS]
     weight = np.zeros(len(chosen) + len(drawn), np.float32)
     if len(drawn):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from quickstudy.apps.recommend.evidence import RANKING, for_ranking
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.metrics import top as best
+from quickstudy.apps.recommend.opening_ratings import OpeningRatings
 from quickstudy.apps.recommend.openings import held_out, meta_train_openings
 from quickstudy.apps.recommend.reader import SHORTLIST, Reader, meta_train
 from quickstudy.apps.recommend.state import (
@@ -132,7 +134,7 @@ class Recommender:
         """
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
-        history = to_history(state)
+        history = self._read(state)
         scores = np.full(len(self.items), -np.inf)
         if k * 10 <= SHORTLIST < len(self.items):
             places, found = self.reader.shortlist(history)
@@ -159,7 +161,7 @@ class Recommender:
         if k < 1:
             raise DataError(f"k must be at least 1, got {k}")
         nobody = History(np.empty(0, np.int64), np.empty(0, np.float32), self.reader.known.now)
-        places, expected = questions(self.reader, nobody if state is None else to_history(state), k)
+        places, expected = questions(self.reader, nobody if state is None else self._read(state), k)
         names = (self.items[place] for place in places)
         return [Recommended(name, score) for name, score in zip(names, expected, strict=True)]
 
@@ -174,10 +176,10 @@ class Recommender:
             raise DataError(f"the catalogue has no item {unknown[0]!r}")
         places = np.array([self._places[str(name)] for name in items], np.int64)
         if self.reader.rating is not None:
-            rated = self.reader.rate(to_history(state), places)
+            rated = self.reader.rate(self._read(state), places)
             low, high = self.reader.known.scale or (-np.inf, np.inf)
             return np.clip(rated, low, high)
-        ranked: NDArray[np.float32] = self.reader.rank([to_history(state)])[0][places]
+        ranked: NDArray[np.float32] = self.reader.rank([self._read(state)])[0][places]
         return ranked
 
     @torch.no_grad()
@@ -193,7 +195,7 @@ class Recommender:
         if item not in self._places:
             raise DataError(f"the catalogue has no item {item!r}")
         reader = self.reader
-        evidence = for_ranking(reader.known, reader.content, [to_history(state)])[0]
+        evidence = for_ranking(reader.known, reader.content, [self._read(state)])[0]
         own = torch.from_numpy(evidence[self._places[item]])
         without = own.repeat(len(RANKING), 1)
         without[range(len(RANKING)), range(len(RANKING))] = reader.ranking.centre
@@ -216,9 +218,12 @@ class Recommender:
         What is known: features of its items, users' histories elsewhere, and these interactions.
         The head that weighs it was meta-learned by opening known categories anew.
 
+        Interactions with these items that the recommender was trained with say nothing here: it is
+        for items that were not there yet.
+
         Args:
             interactions: a table that `interactions` reads, of users who may be known or not; None
-                where there are none yet.
+                where there are none yet. Without times, all of it has just happened.
             items: the category's items: a table with the columns that the recommender was trained
                 with; or, where they are in the catalogue, their names, or a tag of
                 `reader.content.tags`. Those of the interactions if not given.
@@ -280,8 +285,15 @@ class Recommender:
         if not path.exists():
             raise ArtefactError(f"there is no recommender in {folder}: no file {FILE}")
         sealed = read_sealed(path, KIND)
-        names, tree = sealed.header["items"], sealed.tree()
-        return cls(from_tree(tree, names), names, opener_of(tree, sealed.header["users"]))
+        try:
+            names, tree = sealed.header["items"], sealed.tree()
+            reader = from_tree(tree, names)
+            return cls(reader, names, opener_of(tree, sealed.header["users"], reader))
+        except KeyError as error:
+            raise ArtefactError(
+                f"{path} was written by another version of quickstudy, without {error}: "
+                "train it again"
+            ) from None
 
     def save_state(self, state: State, path: Path | str) -> None:
         """Store what is known of a user."""
@@ -302,6 +314,9 @@ class Recommender:
     @property
     def _digest(self) -> str:
         return hashlib.sha256("\n".join(self.items).encode()).hexdigest()
+
+    def _read(self, state: State) -> History:
+        return to_history(state, len(self.items))
 
     def _on_scale(self, values: NDArray[np.float32] | None, count: int) -> NDArray[np.float32]:
         scale = self.reader.known.scale
@@ -349,15 +364,20 @@ def train(
 
     reader = meta_train(log, features, seed=seed, looked=read)
     opener = None
+    head = None
     if groups:
-        head = meta_train_openings(
-            log,
-            features,
-            groups,
-            seed=seed,
-            looked=lambda done, openings: tell(parts + done, parts + openings),
-        )
-        opener = Opener(Elsewhere.of(log, features), head, log.users)
+        with suppress(DataError):  # too few likes: then it knows nothing of new categories
+            head = meta_train_openings(
+                log,
+                features,
+                groups,
+                seed=seed,
+                looked=lambda done, openings: tell(parts + done, parts + openings),
+            )
+    if head is not None:
+        known = reader.known.factors
+        rated = None if known is None else OpeningRatings.of(log, known)
+        opener = Opener(Elsewhere.of(log, features), head, log.users, rated)
     return Recommender(reader, log.items, opener)
 
 

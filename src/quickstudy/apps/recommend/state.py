@@ -46,8 +46,17 @@ def to_state(items: NDArray[np.int64], values: NDArray[np.float32], time: float)
     }
 
 
-def to_history(state: State) -> History:
-    """What a state says that happened."""
+def to_history(state: State, items: int) -> History:
+    """What a state says that happened, in a catalogue of so many items.
+
+    Raises:
+        DataError: the state is of another catalogue.
+    """
+    if len(state["items"]) and int(state["items"].max()) >= items:
+        raise DataError(
+            f"the state is of a larger catalogue than this one of {items} items: of another "
+            "recommender"
+        )
     return History(state["items"].numpy(), state["values"].numpy(), float(state["time"]))
 
 

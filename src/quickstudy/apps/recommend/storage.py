@@ -13,6 +13,7 @@ from quickstudy.apps.recommend.content import Content
 from quickstudy.apps.recommend.elsewhere import Elsewhere
 from quickstudy.apps.recommend.factors import Factors
 from quickstudy.apps.recommend.heads import Head
+from quickstudy.apps.recommend.opening_ratings import OpeningRatings
 from quickstudy.apps.recommend.reader import Reader
 from quickstudy.apps.recommend.statistics import Statistics
 
@@ -39,6 +40,7 @@ def to_tree(reader: Reader, opener: Opener | None = None) -> dict[str, Any]:
         "ranking": dict(reader.ranking.state_dict()),
         "rating": None if reader.rating is None else dict(reader.rating.state_dict()),
         "elsewhere": None if opener is None else _of_elsewhere(opener.elsewhere),
+        "rated": None if opener is None or opener.rated is None else _of_rated(opener.rated),
         "opening": None if opener is None else dict(opener.head.state_dict()),
     }
 
@@ -65,11 +67,21 @@ def from_tree(tree: dict[str, Any], names: list[str]) -> Reader:
     return Reader(known, content, _to_head(tree["ranking"]), rating)
 
 
-def opener_of(tree: dict[str, Any], users: list[str]) -> Opener | None:
-    """The opener that `to_tree` was given."""
+def opener_of(tree: dict[str, Any], users: list[str], reader: Reader) -> Opener | None:
+    """The opener that `to_tree` was given, beside its reader."""
     if tree["elsewhere"] is None:
         return None
-    return Opener(_to_elsewhere(tree["elsewhere"]), _to_head(tree["opening"]), users)
+    rated = None
+    if tree["rated"] is not None and reader.known.factors is not None:
+        held = tree["rated"]
+        arrays = held["bias"].numpy(), held["vectors"].numpy()
+        rated = OpeningRatings(held["mean"], reader.known.factors, *arrays)
+    return Opener(_to_elsewhere(tree["elsewhere"]), _to_head(tree["opening"]), users, rated)
+
+
+def _of_rated(rated: OpeningRatings) -> dict[str, Any]:
+    arrays = {name: torch.from_numpy(getattr(rated, name)) for name in ("bias", "vectors")}
+    return {"mean": rated.mean, **arrays}
 
 
 def _of_elsewhere(elsewhere: Elsewhere) -> dict[str, Any]:
@@ -89,6 +101,7 @@ def _of_coding(coding: Coding) -> dict[str, Any]:
     return {
         "columns": [list(column) for column in coding.columns],
         "tags": list(coding.tags),
+        "spans": [list(span) for span in coding.spans],
         **{name: torch.from_numpy(getattr(coding, name)) for name in WEIGHTS},
     }
 
@@ -96,7 +109,8 @@ def _of_coding(coding: Coding) -> dict[str, Any]:
 def _to_coding(tree: dict[str, Any]) -> Coding:
     columns = tuple((name, kind) for name, kind in tree["columns"])
     weights = {name: tree[name].numpy() for name in WEIGHTS}
-    return Coding(columns, tuple(tree["tags"]), **weights)
+    spans = tuple((name, count) for name, count in tree["spans"])
+    return Coding(columns, tuple(tree["tags"]), spans, **weights)
 
 
 def _of_factors(factors: Factors) -> dict[str, Any]:
