@@ -77,6 +77,33 @@ def test_what_a_user_took_there_is_left_out(made, state, opened):
     assert item in [row.item for row in opened.top(state, 1000, user="nobody")]
 
 
+def test_what_a_stranger_took_is_left_out_too(made, rec, state):
+    mugs = made[3]
+    took = {"user": ["ann", "ann", "bob"], "item": [*mugs["item"][:2], mugs["item"][2]]}
+    best = [row.item for row in rec.adapt_category(took, mugs).top(state, 1000, user="ann")]
+    assert sorted(best) == sorted(mugs["item"][2:])
+
+
+def test_without_times_it_has_just_happened(made, rec, state):
+    *_, mugs, drunk = made
+    first = part(drunk, [n < 12 for n in range(len(drunk["item"]))])
+    late = {**first, "time": [max(made[2]["time"])] * 12}
+    timeless = {key: first[key] for key in ("user", "item")}
+    lately = [
+        {reason.evidence: reason.effect for reason in
+         rec.adapt_category(table, mugs).explain(state, first["item"][0])}["likes lately"]
+        for table in (late, timeless)
+    ]  # fmt: skip
+    assert lately[0] == pytest.approx(lately[1], abs=0.05)
+
+
+def test_a_state_of_a_larger_catalogue_is_refused(opened, rec, state):
+    state = {**state, "items": state["items"] + 10_000}
+    for serve in (opened.top, rec.top):
+        with pytest.raises(DataError, match="of another recommender"):
+            serve(state)
+
+
 def test_what_sells_goes_up(made, rec, state):
     *_, mugs, drunk = made
     item = mugs["item"][5]
@@ -145,10 +172,12 @@ def test_ratings_off_the_scale_are_refused():
     rec = recommend.train(tastes.interactions(), tastes.items())
     with pytest.raises(DataError, match="is not on the scale 1 to 5"):
         rec.adapt_category({"user": ["u1"], "item": ["i1"], "stars": [9]}, "kind=odd")
-    rated = rec.adapt_category({"user": ["u1", "u3"], "item": ["i1", "i3"], "stars": [1, 5]},
-                               "kind=odd")  # fmt: skip
-    likes = rated.score(rec.adapt(["i5"]), ["i1", "i3"])
-    assert likes[1] > likes[0]
+    table = {"user": ["u1", "u3"], "item": ["i1", "i3"], "stars": [1, 5]}
+    rated = rec.adapt_category(table, "kind=odd").score(rec.adapt(["i5"]), ["i1", "i3"])
+    assert 1 <= rated[0] < rated[1] <= 5
+    log = recommend.interactions({**table, "stars": [10, 90]})
+    with pytest.raises(DataError, match="must be on the scale"):
+        rec.adapt_category(log, "kind=odd")
 
 
 def test_little_is_no_reason_to_fail():

@@ -86,3 +86,16 @@ def test_what_the_first_table_did_not_have_is_no_feature():
 def test_other_columns_than_the_first_are_refused(table, said):
     with pytest.raises(DataError, match=said):
         like(items(FILMS), table)
+
+
+def test_whole_numbers_of_categories_are_kinds():
+    table = {"item": list("abcdefgh"), "category": [1, 1, 2, 2, 1, 2, 1, 2], "price": [1] * 8}
+    assert list(items(table).tags) == ["category=1", "category=2"]
+    told = items({**table, "shelf": [3, 4] * 4}, kinds=["shelf"])
+    assert list(told.tags) == ["category=1", "category=2", "shelf=3", "shelf=4"]
+
+
+def test_columns_whose_names_have_the_same_beginning_are_told_apart():
+    table = {"item": list("abcd"), "a": ["x", "y", "x", "y"], "a=b": ["x", "x", "y", "y"]}
+    coding = items(table).coding
+    assert coding.values("a") == coding.values("a=b") == ["x", "y"]

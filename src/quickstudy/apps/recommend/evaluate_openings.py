@@ -107,6 +107,7 @@ class Judge:
     ) -> None:
         self.log, self.content, self.sizes, self.time_cut = log, content, sizes, time_cut
         self.figures: Figures = defaultdict(lambda: defaultdict(list))
+        self.supporters: dict[int, list[int]] = {size: [] for size in sizes}
 
     def learn(self, items: NDArray[np.int64], seed: int) -> Known:
         """All that is fitted without these items; and behind a cut, before their opening only."""
@@ -149,8 +150,7 @@ class Judge:
         for size in self.sizes:
             launch = launches.draw(size, generator)
             if launch is not None:
-                asked = launches.asked(launch, histories)
-                asked = [asked[i] for i in generator.permutation(len(asked))[:TUNED_USERS]]
+                asked = launches.asked(launch, histories, most=TUNED_USERS, generator=generator)
                 opened = newcomers(elsewhere, self.content, launch, self.log.liked_from)
                 if asked:
                     found[size] = Opened(opened, asked, opened.evidence(asked))
@@ -181,6 +181,7 @@ class Judge:
             found = self.opening(launches, known, size, generator, from_start=from_start)
             if found is not None and found[1]:
                 opened, asked, controls = found
+                self.supporters[size].append(len(np.unique(opened.support.user)))
                 self._count(opened, asked, known._replace(controls=controls), size, unit)
                 total += len(asked)
         return total
@@ -200,8 +201,9 @@ class Judge:
             return None
         elsewhere = launches.elsewhere()
         past_only = self.time_cut is not None
-        asked = launches.asked(launch, Timelines(elsewhere, 0), past_only=past_only)
-        asked = [asked[place] for place in generator.permutation(len(asked))[:ASKED]]
+        asked = launches.asked(
+            launch, Timelines(elsewhere, 0), past_only=past_only, most=ASKED, generator=generator
+        )
         controls = known.controls
         if past_only:
             elsewhere = elsewhere.rows(elsewhere.time <= launch.moment)
@@ -240,6 +242,7 @@ class Judge:
         """Rows of all models, and the differences of ours from each control."""
         return {
             "unit": unit,
+            "support_users": {str(s): float(np.mean(n)) for s, n in self.supporters.items() if n},
             "rows": rows(self.figures, self.sizes, unit=unit),
             "paired": pairs(self.figures, self.sizes),
         }

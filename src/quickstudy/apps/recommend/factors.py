@@ -20,7 +20,7 @@ ITEM_SHRINKAGE = 3.0
 USER_SHRINKAGE = 8.0
 """Ratings that a user's bias is mixed with, all of them average."""
 CHUNK = 50_000
-"""Ratings whose products of factors are held at once."""
+"""Factors whose products are held at once."""
 
 
 class Factors(NamedTuple):
@@ -103,13 +103,20 @@ def _sums(
     side: Tensor, other: Tensor, values: Tensor, factors: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
     """Of each on one side: products of the other side's factors, and these times the values."""
-    width = factors.shape[1]
-    gram, right = torch.zeros(count, width * width), torch.zeros(count, width)
-    for part in torch.arange(len(side)).split(CHUNK):
-        chosen = factors[other[part]]
-        gram.index_add_(0, side[part], (chosen[:, :, None] * chosen[:, None]).flatten(1))
-        right.index_add_(0, side[part], chosen * values[part, None])
-    return gram.view(count, width, width), right
+    width, shape = factors.shape[1], (count, len(factors))
+    at = side.numpy(), other.numpy()
+    there = sparse.csr_matrix((np.ones(len(side), np.float32), at), shape)
+    scaled = sparse.csr_matrix((values.numpy(), at), shape)
+    theirs = factors.numpy()
+    first, second = np.triu_indices(width)  # products are symmetric: half of them will do
+    half = np.zeros((count, len(first)), np.float32)
+    for start in range(0, len(theirs), CHUNK):
+        some = theirs[start : start + CHUNK]
+        part = there if len(some) == len(theirs) else there[:, start : start + CHUNK]
+        half += part @ (some[:, first] * some[:, second])
+    gram = np.empty((count, width, width), np.float32)
+    gram[:, first, second] = gram[:, second, first] = half
+    return torch.from_numpy(gram), torch.from_numpy(scaled @ theirs)
 
 
 class ImplicitFactors(NamedTuple):

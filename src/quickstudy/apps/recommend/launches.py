@@ -123,7 +123,13 @@ class Launches:
         return Launch(self.items, support, query, float(log.time[rows[max(start + size - 1, 0)]]))
 
     def asked(
-        self, launch: Launch, histories: Timelines, *, past_only: bool = False
+        self,
+        launch: Launch,
+        histories: Timelines,
+        *,
+        past_only: bool = False,
+        most: int | None = None,
+        generator: np.random.Generator | None = None,
     ) -> list[Asked]:
         """The users who like something in the query.
 
@@ -131,12 +137,19 @@ class Launches:
             launch: the category when it was new.
             histories: interactions elsewhere.
             past_only: whether only what a user did before the moment of recommendation is known.
+            most: how many of them, at most, which the generator draws; all where None.
+            generator: see there.
         """
         log, query = self.log, launch.query
         query = query[np.argsort(log.user[query], kind="stable")]
         users, starts = np.unique(log.user[query], return_index=True)
-        asked = []
-        for user, rows in zip(users.tolist(), np.split(query, starts[1:]), strict=True):
+        parts = np.split(query, starts[1:])
+        order = np.arange(len(users)) if generator is None else generator.permutation(len(users))
+        asked: list[Asked] = []
+        for place in order.tolist():
+            if most is not None and len(asked) == most:
+                break
+            user, rows = int(users[place]), parts[place]
             seen = launch.support.item[launch.support.user == user]
             said = launch.support.value[launch.support.user == user]
             moment = float(log.time[rows].min())

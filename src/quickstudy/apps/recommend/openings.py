@@ -115,8 +115,7 @@ def _opened(
         if launch is None:
             continue
         opened = newcomers(elsewhere, content, launch, log.liked_from, foreseen)
-        asked = category.asked(launch, histories)
-        asked = [asked[place] for place in generator.permutation(len(asked))[:USERS]]
+        asked = category.asked(launch, histories, most=USERS, generator=generator)
         for one, evidence in zip(asked, opened.evidence(asked), strict=True):
             yield _candidates(one, evidence, generator)
 
