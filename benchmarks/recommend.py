@@ -20,7 +20,7 @@ from typing import Any
 from quickstudy.apps.recommend import Content, Log, interactions, items
 from quickstudy.apps.recommend import evaluate as judging
 from quickstudy.apps.recommend.figures import OURS
-from quickstudy.apps.recommend.recommender import joined
+from quickstudy.apps.recommend.training import joined
 from quickstudy.data.cache import find
 
 RESULTS = Path(__file__).parent / "results" / "recommend.json"

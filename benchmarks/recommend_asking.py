@@ -24,9 +24,9 @@ from quickstudy.apps.recommend.evaluate import by_folds
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.metrics import interval, ranked, top
 from quickstudy.apps.recommend.reader import INNER_FOLDS, Reader, meta_train
-from quickstudy.apps.recommend.recommender import joined
 from quickstudy.apps.recommend.statistics import History
 from quickstudy.apps.recommend.tasks import Timelines, folds, of_users
+from quickstudy.apps.recommend.training import joined
 
 RESULTS = Path(__file__).parent / "results" / "recommend_asking.json"
 SHOTS = (0, 1, 3)

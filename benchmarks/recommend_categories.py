@@ -28,7 +28,7 @@ from quickstudy.apps.recommend import interactions, items, shop
 from quickstudy.apps.recommend.figures import OURS
 from quickstudy.apps.recommend.launches import Launches
 from quickstudy.apps.recommend.metrics import interval, top
-from quickstudy.apps.recommend.recommender import joined
+from quickstudy.apps.recommend.training import joined
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (10, 50, 200)

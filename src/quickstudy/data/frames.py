@@ -71,6 +71,14 @@ class Frame(NamedTuple):
         kept[rows] = False
         return self._replace(arrow=self.arrow.filter(kept))
 
+    def only(self, names: Sequence[str]) -> "Frame":
+        """These columns in this order; those that the table lacks are there and hold nothing."""
+        import pyarrow as pa
+
+        rows = self.arrow.num_rows
+        columns = [self.arrow[n] if n in self.names else pa.nulls(rows) for n in names]
+        return self._replace(arrow=pa.table(columns, names=list(names)))
+
     def complete(self, names: Sequence[str]) -> None:
         """Refuse missing values: nulls, NaN, and text without a letter.
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 ITEMS = 40
+TOWNS = ["north", "south"]
 
 
 def interactions(users=60, each=12, seed=0):
@@ -27,4 +28,14 @@ def items():
         "item": [f"i{item}" for item in range(ITEMS)] + ["new"],
         "kind": ["even" if item % 2 == 0 else "odd" for item in range(ITEMS)] + ["odd"],
         "price": [float(item) for item in range(ITEMS)] + [7.0],
+    }
+
+
+def users(count=60):
+    """Columns of a table: the town decides the taste, the age says as much, membership nothing."""
+    return {
+        "user": [f"u{user}" for user in range(count)],
+        "town": [TOWNS[user % 2] for user in range(count)],
+        "age": [20.0 + user / 2 + 30 * (user % 2) for user in range(count)],
+        "member": [user % 3 == 0 for user in range(count)],
     }

@@ -8,7 +8,7 @@ from tests.apps.recommend import tastes
 
 from quickstudy.apps import recommend
 from quickstudy.apps.recommend.openings import held_out
-from quickstudy.apps.recommend.recommender import joined
+from quickstudy.apps.recommend.training import joined
 from quickstudy.errors import DataError
 
 

@@ -5,8 +5,8 @@ from tests.apps.recommend import tastes
 from quickstudy.apps.recommend import interactions, items
 from quickstudy.apps.recommend.evaluate import by_folds, by_time, evaluate
 from quickstudy.apps.recommend.figures import OURS
-from quickstudy.apps.recommend.recommender import joined
 from quickstudy.apps.recommend.tasks import Timelines
+from quickstudy.apps.recommend.training import joined
 from quickstudy.errors import DataError
 
 

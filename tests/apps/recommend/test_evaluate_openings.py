@@ -11,7 +11,7 @@ from quickstudy.apps.recommend.evaluate_openings import (
     evaluate_items,
 )
 from quickstudy.apps.recommend.figures import OURS
-from quickstudy.apps.recommend.recommender import joined
+from quickstudy.apps.recommend.training import joined
 from quickstudy.errors import DataError
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from quickstudy.apps import recommend
 from quickstudy.apps.recommend.launches import FEWEST_LATER, Launches
-from quickstudy.apps.recommend.recommender import joined
 from quickstudy.apps.recommend.tasks import Timelines
+from quickstudy.apps.recommend.training import joined
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from quickstudy.apps.recommend.learned import (
     support_of,
 )
 from quickstudy.apps.recommend.metrics import ranked
-from quickstudy.apps.recommend.recommender import joined
 from quickstudy.apps.recommend.statistics import History, Statistics
 from quickstudy.apps.recommend.tasks import Timelines
+from quickstudy.apps.recommend.training import joined
 from quickstudy.errors import DataError
 
 NAMES = ("R2D2", "ANIL", "ProtoNet", "SetTransformer")

@@ -13,8 +13,8 @@ from quickstudy.apps.recommend.launches import Launches
 from quickstudy.apps.recommend.newcomers import EVIDENCE, newcomers
 from quickstudy.apps.recommend.opening_controls import OpeningControls
 from quickstudy.apps.recommend.opening_ratings import OpeningRatings
-from quickstudy.apps.recommend.recommender import joined
 from quickstudy.apps.recommend.tasks import Timelines
+from quickstudy.apps.recommend.training import joined
 
 
 @pytest.fixture(scope="module")

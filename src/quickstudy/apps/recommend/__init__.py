@@ -9,15 +9,13 @@ rec.top(state, k=20)
 """
 
 from quickstudy.apps.recommend.category import Category
-from quickstudy.apps.recommend.content import Content, items
+from quickstudy.apps.recommend.content import Content, items, users
 from quickstudy.apps.recommend.log import Log, interactions
 from quickstudy.apps.recommend.movielens import movielens
-from quickstudy.apps.recommend.recommender import (
-    Recommender,
-    train,
-)
+from quickstudy.apps.recommend.recommender import Recommender
 from quickstudy.apps.recommend.shop import Shop, shop
 from quickstudy.apps.recommend.state import Reason, Recommended
+from quickstudy.apps.recommend.training import train
 
 load = Recommender.load
 
@@ -35,4 +33,5 @@ __all__ = [
     "movielens",
     "shop",
     "train",
+    "users",
 ]

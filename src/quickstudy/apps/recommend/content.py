@@ -1,4 +1,4 @@
-"""What is known of items apart from who wanted them: numbers, kinds, tags and text."""
+"""What is known of items, or users, apart from who wanted what: numbers, kinds, tags and text."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,17 +8,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from quickstudy.apps.recommend.coding import Coding
-from quickstudy.apps.recommend.log import ITEM
-from quickstudy.apps.recommend.log import column as item_column
+from quickstudy.apps.recommend.log import ITEM, USER, column
 from quickstudy.data.frames import Frame, read_frame
 from quickstudy.errors import DataError
 
 
 class Content(NamedTuple):
-    """Features of items, in blocks whose rows have length one (or zero: nothing known).
+    """Features of items, or users, in blocks whose rows have length one (zero: nothing known).
 
     Attributes:
-        names: the items.
+        names: the items, or the users.
         kinds: [n, a], kinds and tags, the rarer the heavier.
         tokens: [n, b], the words of texts, likewise.
         numbers: [n, c], soft bins of numbers.
@@ -102,12 +101,29 @@ def items(
         (('tags=a', 'tags=b'), [[0.98, 0.19], [0.0, 1.0]])
     """
     frame = read_frame(source)
-    key = item_column(frame, "item", item, ITEM)
-    names, order = _named(frame, str(key))
-    chosen = [name for name in frame.names if name != key] if columns is None else list(columns)
-    frame.known("feature column", [*chosen, *kinds])
-    coding = Coding.of(frame, chosen, kinds)
-    return _coded(coding, frame, names, order)
+    return _features(frame, "item", str(column(frame, "item", item, ITEM)), columns, kinds)
+
+
+def users(source: Any, *, user: str | None = None, columns: Sequence[str] | None = None) -> Content:
+    """Features of users, their ages and regions say, from any table; columns as `items` reads them.
+
+    Not all users of the interactions need be there; nothing is known of the others. Words of text
+    are read, but recommenders leave them out.
+
+    Args:
+        source: see `quickstudy.table`.
+        user: the column that names the users, as the interactions do; looked for if not given.
+        columns: the features; all others if not given.
+
+    Raises:
+        DataError: a column is not there, or a user has two rows.
+
+    Examples:
+        >>> users({"user": ["ann", "bob"], "region": ["north", "north"]}).tags
+        ('region=north',)
+    """
+    frame = read_frame(source)
+    return _features(frame, "user", str(column(frame, "user", user, USER)), columns)
 
 
 def like(content: Content, source: Any, *, item: str | None = None) -> Content:
@@ -129,17 +145,26 @@ def like(content: Content, source: Any, *, item: str | None = None) -> Content:
         [[1.0, 0.0]]
     """
     frame = read_frame(source)
-    names, order = _named(frame, str(item_column(frame, "item", item, ITEM)))
+    names, order = _named(frame, "item", str(column(frame, "item", item, ITEM)))
     return _coded(content.coding, frame, names, order)
 
 
-def _named(frame: Frame, key: str) -> tuple[list[str], NDArray[np.int64]]:
-    """Names of items, and the places of their rows."""
+def _features(
+    frame: Frame, what: str, key: str, columns: Sequence[str] | None, kinds: Sequence[str] = ()
+) -> Content:
+    names, order = _named(frame, what, key)
+    chosen = [name for name in frame.names if name != key] if columns is None else list(columns)
+    frame.known("feature column", [*chosen, *kinds])
+    return _coded(Coding.of(frame, chosen, kinds), frame, names, order)
+
+
+def _named(frame: Frame, what: str, key: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Names of items or users, and the places of their rows."""
     names, codes = frame.codes(key)
     counts = np.bincount(codes)
     if counts.max() > 1:
         twice = names[int(counts.argmax())]
-        raise DataError(f"each item must have one row in {frame.where}, got {twice!r} twice")
+        raise DataError(f"each {what} must have one row in {frame.where}, got {twice!r} twice")
     return list(names), np.argsort(codes)
 
 

@@ -21,6 +21,7 @@ from quickstudy.apps.recommend.learned import learner_named, meta_train_learned
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.metrics import ranked
 from quickstudy.apps.recommend.outside import Outside
+from quickstudy.apps.recommend.people import People
 from quickstudy.apps.recommend.reader import INNER_FOLDS, meta_train
 from quickstudy.apps.recommend.statistics import Statistics
 from quickstudy.apps.recommend.tasks import Timelines, folds, of_users
@@ -83,6 +84,7 @@ def evaluate(
     content: Content,
     shots: Sequence[int],
     *,
+    people: People | None = None,
     learners: Sequence[str] = (),
     outside: bool = False,
     looked: Callable[[int, int], None] | None = None,
@@ -96,6 +98,7 @@ def evaluate(
         splits: who is known and who is asked about.
         content: features of the catalogue.
         shots: support sizes.
+        people: features of the users, which only ours reads; None where none are known.
         learners: of the catalogue, that are meta-trained and ranked with beside ours.
         outside: whether models of the library `implicit` are judged too.
         looked: called with the number of splits done, and of all.
@@ -107,7 +110,7 @@ def evaluate(
     names = list(dict.fromkeys(learner_named(name).__name__ for name in learners))
     figures: Figures = defaultdict(lambda: defaultdict(list))
     for place, split in enumerate(splits):
-        _judge(split, content, shots, figures, names, outside)
+        _judge(split, content, people, shots, figures, names, outside)
         if looked is not None:
             looked(place + 1, len(splits))
     for size in shots:
@@ -121,6 +124,7 @@ def evaluate(
 def _judge(
     split: Split,
     content: Content,
+    people: People | None,
     shots: Sequence[int],
     figures: Figures,
     learners: Sequence[str],
@@ -128,7 +132,7 @@ def _judge(
 ) -> None:
     settings = _tuned(split, content)
     other = Outside(split.known, settings) if outside else None
-    reader = meta_train(split.known, content, seed=split.seed)
+    reader = meta_train(split.known, content, people=people, seed=split.seed)
     learned = {
         name: meta_train_learned(name, split.known, content, seed=split.seed) for name in learners
     }
@@ -136,7 +140,7 @@ def _judge(
     controls = Controls(
         known, content, split.known, factors=settings.factors, implicit=settings.implicit
     )
-    timelines = Timelines(split.asked, split.seed)
+    timelines = Timelines(split.asked, split.seed, None if people is None else people.rows)
     for size in shots:
         tasks = timelines.tasks(split.users.tolist(), size)
         for start in range(0, len(tasks), TOGETHER):

@@ -28,7 +28,9 @@ RANKING = (
     "age",
     "support size",
 )
-"""What each column of the evidence for ranking is."""
+"""What each column of the evidence for ranking is, where nothing is known of users."""
+ALIKE = len(RANKING)
+"""The place of one more column, where something is."""
 FIRST_RATE = RANKING.index("liked just now")
 LATELY = RANKING.index("liked lately")
 NEIGHBOURS = RANKING.index("neighbours of liked")
@@ -45,6 +47,11 @@ RATING = (
 )
 """What each column of the evidence for ratings is."""
 FACTORS = RATING.index("factors")
+
+
+def ranking_names(known: Statistics) -> tuple[str, ...]:
+    """What each column of the evidence for ranking is."""
+    return RANKING if known.tastes is None else (*RANKING, "liked by users alike")
 
 
 def profiles(
@@ -71,7 +78,10 @@ def for_ranking(
     histories: Sequence[History],
     items: NDArray[np.int64] | None = None,
 ) -> Floats:
-    """Evidence for every item of the catalogue, or for these, [histories, items, len(RANKING)]."""
+    """Evidence for every item of the catalogue, or for these, [histories, items, columns].
+
+    `ranking_names` says what the columns are.
+    """
     at = np.arange(known.items) if items is None else items
     liked, others, both = profiles(histories, known.items, known.liked_from)
     times = np.array([history.time for history in histories])
@@ -94,10 +104,21 @@ def for_ranking(
         known.age(times, at),
         sizes[:, None],
     ]
+    if known.tastes is not None:
+        columns.append(_abouts(histories, len(known.tastes)) @ known.tastes[:, at])
     evidence = np.empty((len(histories), len(at), len(columns)), np.float32)
     for place, column in enumerate(columns):
         evidence[:, :, place] = column
     return evidence
+
+
+def _abouts(histories: Sequence[History], width: int) -> Floats:
+    """Features of users [histories, width]; zeros where nothing is known."""
+    abouts = np.zeros((len(histories), width), np.float32)
+    for row, history in enumerate(histories):
+        if history.about is not None:
+            abouts[row] = history.about
+    return abouts
 
 
 def _alike(
@@ -112,11 +133,14 @@ def _alike(
 
 
 def expected(known: Statistics, history: History, prior: dict[int, float]) -> Floats:
-    """What a prior on recent popularity and neighbours says of every item [items]."""
+    """What a prior on recent popularity, neighbours and users alike says of every item [items]."""
     liked = history.items[history.values >= known.liked_from]
     near = np.asarray(known.neighbours[liked].sum(0)).ravel() / np.sqrt(max(len(liked), 1))
     popular = known.recently_liked(np.array([history.time]))[0, LATELY - FIRST_RATE]
     score: Floats = prior[LATELY] * popular + prior[NEIGHBOURS] * np.sqrt(near)
+    if known.tastes is not None and history.about is not None:
+        told = np.flatnonzero(history.about)  # a few of perhaps many
+        score = score + prior.get(ALIKE, 0.0) * (history.about[told] @ known.tastes[told])
     return score
 
 
@@ -129,7 +153,7 @@ def likely(
         known: statistics.
         content: features.
         history: one user's.
-        prior: weights of recent popularity and of neighbours.
+        prior: weights of recent popularity, of neighbours and of users alike.
         count: of items by the prior; a quarter of that many come by their features.
     """
     liked, _, both = profiles([history], known.items, known.liked_from)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from quickstudy.apps.recommend.content import Content
 from quickstudy.apps.recommend.evidence import (
+    ALIKE,
     FACTORS,
     LATELY,
     NEIGHBOURS,
@@ -24,6 +25,7 @@ from quickstudy.apps.recommend.evidence import (
 from quickstudy.apps.recommend.heads import Head, RankingTask, train_ranking, train_rating
 from quickstudy.apps.recommend.log import Log
 from quickstudy.apps.recommend.metrics import top as best
+from quickstudy.apps.recommend.people import People, Traits
 from quickstudy.apps.recommend.statistics import History, Statistics
 from quickstudy.apps.recommend.tasks import Timelines, UserTask, folds, of_users
 from quickstudy.errors import DataError
@@ -45,6 +47,8 @@ RELEVANT = 150
 """Relevant items of a training task, at most."""
 PRIOR = {LATELY: 1.0, NEIGHBOURS: 2.1}
 """Weights that a ranking head begins with: recent popularity and neighbours."""
+ALIKE_PRIOR = 1.0
+"""Likewise of what users alike like, where something is known of users."""
 RATING_PRIOR = {FACTORS: 1.0}
 """Likewise of a rating head: what factors say."""
 SHORTLIST = 1000
@@ -63,12 +67,14 @@ class Reader(NamedTuple):
         content: features of the catalogue.
         ranking: scores of evidence.
         rating: corrections of ratings; None where feedback is implicit.
+        traits: how features of users are read; None where nothing is known of them.
     """
 
     known: Statistics
     content: Content
     ranking: Head
     rating: Head | None
+    traits: Traits | None = None
 
     @torch.no_grad()
     def rank(self, histories: Sequence[History]) -> Floats:
@@ -82,7 +88,7 @@ class Reader(NamedTuple):
     @torch.no_grad()
     def shortlist(self, history: History) -> tuple[NDArray[np.int64], Floats]:
         """The items that may come first for a history [m], and their scores [m], as of `rank`."""
-        chosen = likely(self.known, self.content, history, PRIOR, SHORTLIST)
+        chosen = likely(self.known, self.content, history, _prior(self.known), SHORTLIST)
         evidence = for_ranking(self.known, self.content, [history], chosen)
         scores: Floats = self.ranking(torch.from_numpy(evidence))[0].numpy()
         return chosen, scores
@@ -105,6 +111,7 @@ def meta_train(
     log: Log,
     content: Content,
     *,
+    people: People | None = None,
     seed: int = 0,
     shots: Sequence[int] = SHOTS,
     looked: Callable[[int, int], None] | None = None,
@@ -116,6 +123,8 @@ def meta_train(
     Args:
         log: interactions of the training users, in the catalogue of `content`.
         content: features of the items; `nothing` where none are known.
+        people: features of the log's users; where there are any, heads also learn from users with
+            no interaction yet.
         seed: of folds, ties, candidates and heads.
         shots: support sizes.
         looked: called with the number of folds of users that were read, and of all.
@@ -124,12 +133,14 @@ def meta_train(
         DataError: too few users, or none whose later interactions can be asked for.
     """
     generator = np.random.default_rng(seed)
-    timelines = Timelines(log, seed)
+    about = None if people is None else people.rows
+    shots = shots if people is None else sorted({0, *shots})
+    timelines = Timelines(log, seed, about)
     ranking: list[RankingTask] = []
     rating: list[tuple[Floats, Floats]] = []
     parts = _held_out(log, seed)
     for fold, (others, users) in enumerate(parts):
-        known = Statistics.of(of_users(log, others), factors=log.scale is not None)
+        known = Statistics.of(of_users(log, others), factors=log.scale is not None, about=about)
         for size in shots:
             tasks = timelines.tasks(users.tolist(), size)
             ranking.extend(_ranking_tasks(known, content, tasks, generator))
@@ -142,14 +153,20 @@ def meta_train(
             f"no user likes anything after the first {min(shots)} interactions, so there is "
             "nothing to learn a ranking from"
         )
-    known = Statistics.of(log, factors=log.scale is not None)
+    known = Statistics.of(log, factors=log.scale is not None, about=about)
     rater = None
     if rating:
         evidence, residual = (
             torch.from_numpy(np.concatenate(part)) for part in zip(*rating, strict=True)
         )
         rater = train_rating(evidence, residual, RATING_PRIOR, seed)
-    return Reader(known, content, train_ranking(ranking, PRIOR, seed), rater)
+    ranker = train_ranking(ranking, _prior(known), seed)
+    return Reader(known, content, ranker, rater, None if people is None else people.traits)
+
+
+def _prior(known: Statistics) -> dict[int, float]:
+    """Weights that a ranking head begins with, for the evidence that there is."""
+    return PRIOR if known.tastes is None else {**PRIOR, ALIKE: ALIKE_PRIOR}
 
 
 def _held_out(log: Log, seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -178,7 +195,7 @@ def _ranking_tasks(
     spread = 0.5 * spread / spread.sum() + 0.5 / known.items
     for task in tasks:
         if len(task.relevant(known.liked_from)):
-            prior = expected(known, task.history, PRIOR)
+            prior = expected(known, task.history, _prior(known))
             chosen, wanted, weight = _candidates(task, prior, spread, known.liked_from, generator)
             evidence = for_ranking(known, content, [task.history], chosen)[0]
             yield RankingTask(evidence, wanted, weight)

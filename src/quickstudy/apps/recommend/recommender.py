@@ -1,8 +1,7 @@
 """A recommender that is meta-learned from many users and reads a new one's few interactions."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,9 @@ from numpy.typing import NDArray
 
 from quickstudy.apps.recommend.asking import questions
 from quickstudy.apps.recommend.category import Category, Columns, Opener, open_category
-from quickstudy.apps.recommend.content import Content, nothing
-from quickstudy.apps.recommend.content import items as read_items
-from quickstudy.apps.recommend.elsewhere import Elsewhere
-from quickstudy.apps.recommend.evidence import RANKING, for_ranking
-from quickstudy.apps.recommend.log import Log
-from quickstudy.apps.recommend.log import interactions as read_log
+from quickstudy.apps.recommend.evidence import for_ranking, ranking_names
 from quickstudy.apps.recommend.metrics import top as best
-from quickstudy.apps.recommend.opening_ratings import OpeningRatings
-from quickstudy.apps.recommend.openings import held_out, meta_train_openings
-from quickstudy.apps.recommend.reader import SHORTLIST, Reader, meta_train
+from quickstudy.apps.recommend.reader import SHORTLIST, Reader
 from quickstudy.apps.recommend.state import (
     Reason,
     Recommended,
@@ -59,25 +51,32 @@ class Recommender:
 
     def adapt(
         self,
-        history: Any,
+        history: Any = None,
         *,
+        about: Any = None,
         item: str | None = None,
         value: str | None = None,
         time: str | None = None,
     ) -> State:
-        """A user's state, from a few interactions.
+        """A user's state, from a few interactions, from what they tell of themselves, or both.
 
         Args:
             history: names of items that were liked; or a table of items and, if wanted, ratings
-                and times: whatever `interactions` reads, without users.
+                and times: whatever `interactions` reads, without users. None, or no names, where
+                only `about` is told.
+            about: features of the user, where the recommender was trained with users': a mapping
+                of columns to values, or a table of one row. Columns may be left out; kinds that
+                nobody had, and words of text, say nothing. Ranking reads them; expected ratings
+                and new categories do not.
             item: its column of items; looked for if not given.
             value: its column of ratings, likewise; without one everything was liked.
             time: its column of times, likewise. The last is the moment of recommendation; without
                 one, the end of what the recommender was trained on.
 
         Raises:
-            DataError: the history is empty, or names what the catalogue does not hold, or its
-                ratings lie outside of the scale.
+            DataError: the history is empty and nothing else is told, or it names what the
+                catalogue does not hold, or its ratings lie outside of the scale; or `about` tells
+                of other columns than there were, or holds something else.
 
         Examples:
             >>> from quickstudy.apps.recommend import train
@@ -89,8 +88,10 @@ class Recommender:
             >>> len(rec.top(state, k=2))
             2
         """
-        if isinstance(history, list | tuple):
-            if not history:
+        features = None if about is None else self._features(about)
+        if history is None or isinstance(history, list | tuple):
+            history = history or []
+            if not history and features is None:
                 raise DataError("a history must hold at least one interaction, got none")
             names, values, moment = [str(name) for name in history], None, None
         else:
@@ -109,7 +110,16 @@ class Recommender:
             places,
             self._on_scale(values, len(places)),
             known.now if moment is None else moment,
+            features,
         )
+
+    def _features(self, about: Any) -> NDArray[np.float32]:
+        if self.reader.traits is None:
+            raise DataError(
+                "this recommender was trained without features of users, so it can read nothing "
+                "about one; train(..., users=TABLE)"
+            )
+        return self.reader.traits.row(about)
 
     def extend(
         self, state: State, item: str, *, value: float | None = None, time: float | None = None
@@ -121,7 +131,8 @@ class Recommender:
         """
         more = self.adapt({"item": [item], **({} if value is None else {"value": [value]})})
         joined = [torch.cat([state[name], more[name]]).numpy() for name in ("items", "values")]
-        return to_state(joined[0], joined[1], float(state["time"]) if time is None else time)
+        moment = float(state["time"]) if time is None else time
+        return to_state(joined[0], joined[1], moment, self._read(state).about)
 
     def top(self, state: State, k: int = 20, *, exclude_seen: bool = True) -> list[Recommended]:
         """The best items of the whole catalogue for a user, the best first.
@@ -197,10 +208,11 @@ class Recommender:
         reader = self.reader
         evidence = for_ranking(reader.known, reader.content, [self._read(state)])[0]
         own = torch.from_numpy(evidence[self._places[item]])
-        without = own.repeat(len(RANKING), 1)
-        without[range(len(RANKING)), range(len(RANKING))] = reader.ranking.centre
+        names = ranking_names(reader.known)
+        without = own.repeat(len(names), 1)
+        without[range(len(names)), range(len(names))] = reader.ranking.centre
         effects = (reader.ranking(own) - reader.ranking(without)).tolist()
-        reasons = [Reason(name, effect) for name, effect in zip(RANKING, effects, strict=True)]
+        reasons = [Reason(name, effect) for name, effect in zip(names, effects, strict=True)]
         return sorted(reasons, key=lambda reason: -abs(reason.effect))
 
     def adapt_category(
@@ -303,17 +315,20 @@ class Recommender:
         """What `save_state` stored.
 
         Raises:
-            ArtefactError: it is not there, damaged, or of another catalogue.
+            ArtefactError: it is not there, damaged, or of another catalogue or other features of
+                users.
         """
         sealed = read_sealed(path, STATE)
         if sealed.header["catalogue"] != self._digest:
-            raise ArtefactError(f"{path} belongs to a recommender with another catalogue")
+            raise ArtefactError(f"{path} belongs to a recommender with another catalogue or users")
         state: State = sealed.tree()
         return state
 
     @property
     def _digest(self) -> str:
-        return hashlib.sha256("\n".join(self.items).encode()).hexdigest()
+        traits = self.reader.traits
+        labels = self.items if traits is None else [*self.items, *traits.labels]
+        return hashlib.sha256("\n".join(labels).encode()).hexdigest()
 
     def _read(self, state: State) -> History:
         return to_history(state, len(self.items))
@@ -328,62 +343,3 @@ class Recommender:
                 f"values must lie on the scale {scale[0]:g} to {scale[1]:g}, got {outside[0]:g}"
             )
         return values
-
-
-def train(
-    interactions: Any,
-    items: Content | Any | None = None,
-    *,
-    seed: int = 0,
-    categories: bool = True,
-    looked: Callable[[int, int], None] | None = None,
-) -> Recommender:
-    """Meta-learn a recommender from interactions and what is known of items.
-
-    Args:
-        interactions: a `Log`, or a table that `interactions` reads.
-        items: a `Content`, or a table that `items` reads; None where nothing is known.
-        seed: of everything that is drawn.
-        categories: whether to learn how new categories open, for `adapt_category`.
-        looked: called with how much is done, and of how much.
-
-    Raises:
-        DataError: what came cannot be read, or holds too few users.
-    """
-    log = interactions if isinstance(interactions, Log) else read_log(interactions)
-    content = items if isinstance(items, Content) or items is None else read_items(items)
-    log, features = joined(log, content)
-    groups = held_out(log, features, seed) if categories else []
-    tell = looked or (lambda done, total: None)
-    parts = 0
-
-    def read(done: int, of: int) -> None:
-        nonlocal parts
-        parts = of
-        tell(done, of + len(groups))
-
-    reader = meta_train(log, features, seed=seed, looked=read)
-    opener = None
-    head = None
-    if groups:
-        with suppress(DataError):  # too few likes: then it knows nothing of new categories
-            head = meta_train_openings(
-                log,
-                features,
-                groups,
-                seed=seed,
-                looked=lambda done, openings: tell(parts + done, parts + openings),
-            )
-    if head is not None:
-        known = reader.known.factors
-        rated = None if known is None else OpeningRatings.of(log, known)
-        opener = Opener(Elsewhere.of(log, features), head, log.users, rated)
-    return Recommender(reader, log.items, opener)
-
-
-def joined(log: Log, content: Content | None) -> tuple[Log, Content]:
-    """Interactions and features of one catalogue: all items that either names."""
-    if content is None:
-        return log, nothing(log.items)
-    log = log.catalogued(content.names)
-    return log, content.of(log.items)

@@ -14,7 +14,7 @@ from quickstudy.data.frames import Frame, read_frame
 from quickstudy.errors import DataError
 
 State = dict[str, Tensor]
-"""What is known of one user: places of items, values, and the moment."""
+"""What is known of one user: places of items, values, the moment and, where told, features."""
 
 
 class Recommended(NamedTuple):
@@ -36,13 +36,20 @@ class Reason(NamedTuple):
     effect: float
 
 
-def to_state(items: NDArray[np.int64], values: NDArray[np.float32], time: float) -> State:
+def to_state(
+    items: NDArray[np.int64],
+    values: NDArray[np.float32],
+    time: float,
+    about: NDArray[np.float32] | None = None,
+) -> State:
     """A user's state; of an item that came twice the last word counts."""
     latest = {int(item): float(value) for item, value in zip(items, values, strict=True)}
+    told = {} if about is None else {"about": torch.from_numpy(about)}
     return {
         "items": torch.tensor(list(latest), dtype=torch.int64),
         "values": torch.tensor(list(latest.values()), dtype=torch.float32),
         "time": torch.tensor(time, dtype=torch.float64),
+        **told,
     }
 
 
@@ -57,7 +64,8 @@ def to_history(state: State, items: int) -> History:
             f"the state is of a larger catalogue than this one of {items} items: of another "
             "recommender"
         )
-    return History(state["items"].numpy(), state["values"].numpy(), float(state["time"]))
+    about = state["about"].numpy() if "about" in state else None
+    return History(state["items"].numpy(), state["values"].numpy(), float(state["time"]), about)
 
 
 def read_history(

@@ -28,6 +28,8 @@ BINS = 64
 """Times are rounded to this part of the fastest fading."""
 SHRINKAGE = 5.0
 """Ratings that an item's mean is mixed with, all of the overall mean."""
+ALIKE_SHRINKAGE = 20.0
+"""Likes that those of users alike, and those expected, are mixed with."""
 HELD = 2**24
 """Co-occurrences that are held at once."""
 
@@ -39,11 +41,14 @@ class History(NamedTuple):
         items: places in the catalogue, int64 [k].
         values: ratings, float32 [k].
         time: the moment of recommendation, in the log's units.
+        about: features of the user, float32 [f], as `people.Traits` reads them; None where nothing
+            is known.
     """
 
     items: NDArray[np.int64]
     values: Floats
     time: float
+    about: Floats | None = None
 
 
 class Statistics(NamedTuple):
@@ -66,6 +71,8 @@ class Statistics(NamedTuple):
         eased: the items of the regression [e].
         ease: its weights [e, e].
         factors: of ratings, where wanted.
+        tastes: how much more users of each feature like each item than all users do, logarithms
+            [features, items]; None where nothing is known of users.
     """
 
     items: int
@@ -84,10 +91,17 @@ class Statistics(NamedTuple):
     eased: NDArray[np.int64]
     ease: Floats
     factors: Factors | None
+    tastes: Floats | None = None
 
     @classmethod
-    def of(cls, log: Log, *, factors: bool = True) -> "Statistics":
-        """Statistics of all that a log holds; `factors` says whether ratings' are wanted too."""
+    def of(cls, log: Log, *, factors: bool = True, about: Floats | None = None) -> "Statistics":
+        """Statistics of all that a log holds.
+
+        Args:
+            log: the interactions.
+            factors: whether ratings' are wanted too.
+            about: features of the log's users [users, features]; None where nothing is known.
+        """
         items = len(log.items)
         liked = log.rows(log.liked)
         counts = np.bincount(log.item, minlength=items).astype(np.float32)
@@ -116,6 +130,7 @@ class Statistics(NamedTuple):
             eased=eased,
             ease=ease,
             factors=Factors.of(log) if factors else None,
+            tastes=None if about is None else _tastes(matrix, about[np.unique(liked.user)]),
         )
 
     def recently_liked(self, times: NDArray[np.float64]) -> Floats:
@@ -182,6 +197,20 @@ def _matrix(liked: Log) -> sparse.csr_matrix:
     ones = np.ones(len(kept), np.float32)
     shape = (len(users), len(liked.items))
     return sparse.csr_matrix((ones, (rows[kept], liked.item[kept])), shape)
+
+
+def _tastes(matrix: sparse.csr_matrix, about: Floats) -> Floats:
+    """Logarithms of likes by users of each feature over those expected [features, items].
+
+    Expected is the feature's part of all likes times the item's. Both are mixed with a few likes,
+    which is the posterior mean of their ratio under a gamma prior of mean one (DuMouchel 1999,
+    Bayesian data mining in large frequency tables, with one component of the prior).
+    """
+    observed = np.asarray(matrix.T @ about, np.float32).T
+    likes = np.asarray(matrix.sum(0), np.float32).ravel()
+    expected = observed.sum(1, keepdims=True) * (likes / max(likes.sum(), 1.0))
+    ratio: Floats = np.log((observed + ALIKE_SHRINKAGE) / (expected + ALIKE_SHRINKAGE))
+    return ratio.astype(np.float32)
 
 
 def _neighbours(matrix: sparse.csr_matrix, likes: Floats) -> sparse.csr_matrix:

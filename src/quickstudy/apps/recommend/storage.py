@@ -14,6 +14,7 @@ from quickstudy.apps.recommend.elsewhere import Elsewhere
 from quickstudy.apps.recommend.factors import Factors
 from quickstudy.apps.recommend.heads import Head
 from quickstudy.apps.recommend.opening_ratings import OpeningRatings
+from quickstudy.apps.recommend.people import Traits
 from quickstudy.apps.recommend.reader import Reader
 from quickstudy.apps.recommend.statistics import Statistics
 
@@ -27,7 +28,7 @@ def to_tree(reader: Reader, opener: Opener | None = None) -> dict[str, Any]:
     """All that they hold but for names, as nested dicts of tensors and numbers."""
     known = reader.known
     return {
-        **{name: torch.from_numpy(np.ascontiguousarray(getattr(known, name))) for name in ARRAYS},
+        **{name: _tensor(getattr(known, name)) for name in ARRAYS},
         **{name: getattr(known, name) for name in NUMBERS},
         "scale": known.scale,
         "neighbours": _of_sparse(known.neighbours),
@@ -42,7 +43,20 @@ def to_tree(reader: Reader, opener: Opener | None = None) -> dict[str, Any]:
         "elsewhere": None if opener is None else _of_elsewhere(opener.elsewhere),
         "rated": None if opener is None or opener.rated is None else _of_rated(opener.rated),
         "opening": None if opener is None else dict(opener.head.state_dict()),
+        **_of_users(reader),
     }
+
+
+def _of_users(reader: Reader) -> dict[str, Any]:
+    """What is known of users' features; no entry at all where there were none."""
+    if reader.traits is None or reader.known.tastes is None:
+        return {}
+    traits = {"coding": _of_coding(reader.traits.coding), "kept": _tensor(reader.traits.kept)}
+    return {"tastes": _tensor(reader.known.tastes), "traits": traits}
+
+
+def _tensor(array: Any) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def from_tree(tree: dict[str, Any], names: list[str]) -> Reader:
@@ -54,6 +68,7 @@ def from_tree(tree: dict[str, Any], names: list[str]) -> Reader:
         scale=tree["scale"],
         neighbours=_to_sparse(tree["neighbours"]),
         factors=None if factors is None else _to_factors(factors),
+        tastes=tree["tastes"].numpy() if "tastes" in tree else None,
     )
     content = Content(
         names,
@@ -64,7 +79,9 @@ def from_tree(tree: dict[str, Any], names: list[str]) -> Reader:
         _to_coding(tree["coding"]),
     )
     rating = None if tree["rating"] is None else _to_head(tree["rating"])
-    return Reader(known, content, _to_head(tree["ranking"]), rating)
+    told = tree.get("traits")
+    traits = None if told is None else Traits(_to_coding(told["coding"]), told["kept"].numpy())
+    return Reader(known, content, _to_head(tree["ranking"]), rating, traits)
 
 
 def opener_of(tree: dict[str, Any], users: list[str], reader: Reader) -> Opener | None:
@@ -87,7 +104,7 @@ def _of_rated(rated: OpeningRatings) -> dict[str, Any]:
 def _of_elsewhere(elsewhere: Elsewhere) -> dict[str, Any]:
     fields = elsewhere._asdict()
     likes, numbers = _of_sparse(fields.pop("likes")), {n: fields.pop(n) for n in SPANS}
-    arrays = {n: torch.from_numpy(np.ascontiguousarray(array)) for n, array in fields.items()}
+    arrays = {n: _tensor(array) for n, array in fields.items()}
     return {"likes": likes, **numbers, **arrays}
 
 

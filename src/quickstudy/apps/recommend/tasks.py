@@ -37,10 +37,11 @@ class Timelines:
     Args:
         log: the interactions.
         seed: of the ties.
+        about: features of the log's users [users, features]; None where nothing is known.
     """
 
-    def __init__(self, log: Log, seed: int) -> None:
-        self.log = log
+    def __init__(self, log: Log, seed: int, about: NDArray[np.float32] | None = None) -> None:
+        self.log, self.about = log, about
         ties = np.random.default_rng(seed).random(len(log.user))
         self._order = np.lexsort((ties, log.time, log.user))
         self._starts = np.searchsorted(log.user[self._order], np.arange(len(log.users) + 1))
@@ -50,10 +51,14 @@ class Timelines:
         return int(self._starts[user + 1] - self._starts[user])
 
     def task(self, user: int, shots: int) -> UserTask:
-        """A user whose first interactions are known."""
+        """A user whose first interactions are known; without any, they are asked when they come."""
         rows = self._order[self._starts[user] : self._starts[user + 1]]
         known, later = rows[:shots], rows[shots:]
         history = history_of(self.log, known)
+        if not shots and len(rows):
+            history = history._replace(time=float(self.log.time[rows[0]]))
+        if self.about is not None and self.about[user].any():
+            history = history._replace(about=self.about[user])
         return UserTask(user, history, self.log.item[later], self.log.value[later])
 
     def history(self, user: int, moment: float, *, past_only: bool = False) -> History:

@@ -8,6 +8,7 @@ import typer
 from quickstudy.hub.commands.options import Json, Overwrite, RunFolder
 from quickstudy.hub.commands.recommend_evaluate import evaluate
 from quickstudy.hub.commands.recommend_tables import (
+    About,
     History,
     Item,
     Items,
@@ -15,10 +16,14 @@ from quickstudy.hub.commands.recommend_tables import (
     Ratings,
     Scale,
     Seed,
+    StateFile,
     Time,
     User,
+    Users,
     Value,
+    known_of,
     read,
+    read_users,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Recommendations from a few interactions.")
@@ -72,6 +77,7 @@ def train(
     ratings: Ratings,
     out: Annotated[Path, typer.Option(metavar="RUN", help="The folder it goes to.")],
     items: Items = None,
+    users: Users = None,
     user: User = None,
     item: Item = None,
     value: Value = None,
@@ -99,8 +105,9 @@ def train(
         raise RunError(f"there is a recommender in {out}; --overwrite replaces it")
     began = clock.perf_counter()
     log, content = read(ratings, items, user, item, value, time, scale, leave_out_bad)
+    people = read_users(users, user)
     with screen.counting(screen.err(), "parts read") as looked:
-        recommender = recommend.train(log, content, seed=seed, looked=looked)
+        recommender = recommend.train(log, content, people, seed=seed, looked=looked)
     recommender.save(out)
     told: dict[str, Any] = {
         "run": str(out),
@@ -127,12 +134,9 @@ def train(
 @app.command()
 def top(
     run: RunFolder,
-    history: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="One user's interactions: a table.")
-    ] = None,
-    state: Annotated[
-        Path | None, typer.Option(metavar="STATE", help="What `recommend adapt` wrote, instead.")
-    ] = None,
+    history: History = None,
+    about: About = None,
+    state: StateFile = None,
     k: Annotated[int, typer.Option("-k", help="How many.")] = 20,
     seen: Annotated[bool, typer.Option("--seen", help="Items of the history too.")] = False,
     item: Item = None,
@@ -145,18 +149,13 @@ def top(
     Examples:
       quickstudy recommend top runs/shop --history mine.csv -k 20
       quickstudy recommend top runs/shop --state mine.state --json
+      quickstudy recommend top runs/shop --about "age=25 to 39" --about region=north
     """
     from quickstudy.apps import recommend
-    from quickstudy.errors import DataError
     from quickstudy.hub import screen
 
-    if (history is None) == (state is None):
-        raise DataError("give either --history FILE or --state STATE")
     recommender = recommend.load(run)
-    if state is not None:
-        known = recommender.load_state(state)
-    else:
-        known = recommender.adapt(history, item=item, value=value, time=time)
+    known = known_of(recommender, history, about, item, value, time, state=state)
     best = recommender.top(known, k, exclude_seen=not seen)
     if json:
         screen.print_json([{"item": row.item, "score": row.score} for row in best])
@@ -172,6 +171,7 @@ def ask(
     history: Annotated[
         Path | None, typer.Option(metavar="FILE", help="One user's interactions; none: a new user.")
     ] = None,
+    about: About = None,
     k: Annotated[int, typer.Option("-k", help="How many.")] = 1,
     item: Item = None,
     value: Value = None,
@@ -189,8 +189,8 @@ def ask(
 
     recommender = recommend.load(run)
     state = None
-    if history is not None:
-        state = recommender.adapt(history, item=item, value=value, time=time)
+    if history is not None or about:
+        state = known_of(recommender, history, about, item, value, time)
     asked = recommender.ask(state, k)
     if json:
         screen.print_json([{"item": row.item, "score": row.score} for row in asked])
@@ -217,9 +217,7 @@ def open_category(
     history: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of the user it is ranked for: a table.")
     ] = None,
-    state: Annotated[
-        Path | None, typer.Option(metavar="STATE", help="What `recommend adapt` wrote, instead.")
-    ] = None,
+    state: StateFile = None,
     name: Annotated[
         str | None,
         typer.Option(metavar="USER", help="Their name, if they are among the first who came."),
@@ -243,13 +241,8 @@ def open_category(
     from quickstudy.errors import DataError
     from quickstudy.hub import screen
 
-    if (history is None) == (state is None):
-        raise DataError("give either --history FILE or --state STATE")
     recommender = recommend.load(run)
-    if state is not None:
-        known = recommender.load_state(state)
-    else:
-        known = recommender.adapt(history, item=item, value=value, time=time)
+    known = known_of(recommender, history, None, item, value, time, state=state)
     tags = recommender.reader.content.tags
     tagged = items in tags
     if not tagged and "=" in items and not Path(items).exists():
@@ -277,8 +270,9 @@ def open_category(
 @app.command()
 def adapt(
     run: RunFolder,
-    history: History,
     out: Annotated[Path, typer.Option(metavar="STATE", help="Where the user's state goes.")],
+    history: History = None,
+    about: About = None,
     item: Item = None,
     value: Value = None,
     time: Time = None,
@@ -293,7 +287,7 @@ def adapt(
     from quickstudy.hub import screen
 
     recommender = recommend.load(run)
-    state = recommender.adapt(history, item=item, value=value, time=time)
+    state = known_of(recommender, history, about, item, value, time)
     recommender.save_state(state, out)
     if json:
         screen.print_json({"state": str(out), "interactions": len(state["items"])})

@@ -1,5 +1,6 @@
 """`quickstudy recommend evaluate`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,12 +14,15 @@ from quickstudy.hub.commands.recommend_tables import (
     Scale,
     Time,
     User,
+    Users,
     Value,
     read,
+    read_users,
 )
 
 if TYPE_CHECKING:
     from quickstudy.apps.recommend import Content, Log
+    from quickstudy.apps.recommend.people import People
 
 KINDS = ("user", "category", "item")
 SHOTS = {"user": "1,3,5,10", "category": "10,50,200"}
@@ -29,6 +33,7 @@ CUTS = {"user": 0.8, "category": 0.5}
 def evaluate(
     ratings: Ratings,
     items: Items = None,
+    users: Users = None,
     by: Annotated[
         str,
         typer.Option(
@@ -90,10 +95,11 @@ def evaluate(
       quickstudy recommend evaluate --ratings ratings.csv --items items.csv --by category --json
       quickstudy recommend evaluate --ratings ratings.csv --time-cut 0.8 --learner R2D2
     """
-    from quickstudy.apps.recommend.recommender import joined
+    from quickstudy.apps.recommend.people import People
+    from quickstudy.apps.recommend.training import joined
     from quickstudy.hub import screen
 
-    sizes = _checked(by, shots, seeds, time_cut, no_time_cut, category, learner, implicit)
+    sizes = _checked(by, shots, seeds, time_cut, no_time_cut, category, learner, implicit, users)
     log, content = joined(*read(ratings, items, user, item, value, time, scale, leave_out_bad))
     told: dict[str, Any] = {
         "by": by,
@@ -103,8 +109,10 @@ def evaluate(
         "report": list(log.report),
     }
     if by == "user":
+        about = read_users(users, user)
+        people = None if about is None else People.of(about, log.users)
         told |= _of_users(
-            log, content, sizes, seeds, time_cut, no_time_cut, learner or [], implicit
+            log, content, people, sizes, seeds, time_cut, no_time_cut, learner or [], implicit
         )
     elif by == "category":
         told |= _of_categories(log, content, sizes, seeds, time_cut, no_time_cut, category)
@@ -127,6 +135,7 @@ def _checked(
     category: str | None,
     learner: list[str] | None,
     implicit: bool,
+    users: Path | None,
 ) -> list[int]:
     """Support sizes, if all that was asked for goes together."""
     from quickstudy.errors import DataError
@@ -143,6 +152,7 @@ def _checked(
         ("--category", category, "category"),
         ("--learner", learner, "user"),
         ("--implicit", implicit, "user"),
+        ("--users", users, "user"),
     ):
         if value and by != kind:
             raise DataError(f"{option} goes with --by {kind}, got --by {by}")
@@ -160,6 +170,7 @@ def _checked(
 def _of_users(
     log: "Log",
     content: "Content",
+    people: "People | None",
     sizes: list[int],
     seeds: int,
     time_cut: float | None,
@@ -173,7 +184,13 @@ def _of_users(
     def judged(splits: "list[judging.Split]", what: str) -> dict[str, Any]:
         with screen.counting(screen.err(), what) as looked:
             return judging.evaluate(
-                splits, content, sizes, learners=learners, outside=outside, looked=looked
+                splits,
+                content,
+                sizes,
+                people=people,
+                learners=learners,
+                outside=outside,
+                looked=looked,
             )
 
     def behind(share: float) -> dict[str, Any]:
