@@ -257,7 +257,9 @@ def test_evidence_is_zero_for_who_tells_nothing(market):
 
 def test_a_prior_weighs_what_users_alike_like(market):
     known = market.reader.known
-    told = to_history(market.adapt(["i0", "i3"], about={"town": "north", "age": 33}))
+    told = to_history(
+        market.adapt(["i0", "i3"], about={"town": "north", "age": 33}), len(market.items)
+    )
     evidence = for_ranking(known, market.reader.content, [told])[0]
     weights = {LATELY: 0.5, NEIGHBOURS: 3.0, ALIKE: 2.0}
     wanted = sum(weight * evidence[:, place] for place, weight in weights.items())
