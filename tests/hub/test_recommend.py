@@ -218,3 +218,15 @@ def test_wishes_that_do_not_go_together(call, shop, arguments, said):
     result = call("recommend", "evaluate", "--ratings", shop / "ratings.csv", *arguments)
     assert result.code == 2
     assert said in result.err
+
+
+def test_without_categories_no_user_is_stored(call, shop):
+    said = call("recommend", "train", "--ratings", shop / "ratings.csv", "--no-categories", "--out",
+                shop / "nameless")  # fmt: skip
+    assert said.code == 0
+    stored = (shop / "nameless" / "recommender.safetensors").read_bytes()
+    assert b"i17" in stored
+    assert b"u17" not in stored
+    refused = call("recommend", "open", shop / "nameless", "--items", "kind=odd", "--history",
+                   shop / "mine.csv")  # fmt: skip
+    assert refused.code == 2

@@ -84,6 +84,13 @@ def train(
     time: Time = None,
     scale: Scale = None,
     leave_out_bad: LeaveOutBad = False,
+    no_categories: Annotated[
+        bool,
+        typer.Option(
+            "--no-categories",
+            help="Learn nothing of new categories, and store no names and histories of users.",
+        ),
+    ] = False,
     seed: Seed = 0,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -107,7 +114,9 @@ def train(
     log, content = read(ratings, items, user, item, value, time, scale, leave_out_bad)
     people = read_users(users, user)
     with screen.counting(screen.err(), "parts read") as looked:
-        recommender = recommend.train(log, content, people, seed=seed, looked=looked)
+        recommender = recommend.train(
+            log, content, people, seed=seed, categories=not no_categories, looked=looked
+        )
     recommender.save(out)
     told: dict[str, Any] = {
         "run": str(out),
