@@ -11,6 +11,7 @@ pytest.importorskip("pyarrow")
 
 from quickstudy.data.faults import bad_rows, missing_names, read_numbers, read_times
 from quickstudy.data.frames import read_frame
+from quickstudy.errors import DataError
 
 ANY_TEXT = st.text(max_size=6) | st.sampled_from(["", " ", "1e999", "+5", "5.", ".5", "1,5", "0x1"])
 
@@ -98,3 +99,21 @@ def test_names_of_any_kind_can_be_missing():
     ):
         faults = missing_names(read_frame({"a": values}), "a")
         assert bad_rows(faults).tolist() == rows
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_columns_may_be_separated_otherwise(tmp_path, need, mark):
+    need.package("pyarrow")
+    path = tmp_path / "t.csv"
+    path.write_text(f"user{mark}item\na{mark}x, y\nb{mark}z\n", encoding="utf-8")
+    frame = read_frame(path)
+    assert frame.names == ["user", "item"]
+    assert frame.arrow["item"].to_pylist() == ["x, y", "z"]
+
+
+def test_utf_16_is_said(tmp_path, need):
+    need.package("pyarrow")
+    path = tmp_path / "t.csv"
+    path.write_text("user,item\na,x\n", encoding="utf-16")
+    with pytest.raises(DataError, match="UTF-8, got UTF-16"):
+        read_frame(path)

@@ -14,6 +14,8 @@ from quickstudy.errors import DataError
 
 SUFFIXES = (".csv", ".parquet", ".pq")
 """Of files that are tables."""
+SEPARATORS = ",;\t|"
+"""Of columns of a CSV file; the comma where there is one."""
 INDEX = "__index_level_"
 """How arrow calls a frame's index that has no name."""
 
@@ -301,8 +303,20 @@ def _read_csv(path: Path) -> Any:
     import pyarrow as pa
     from pyarrow import csv
 
+    how = csv.ParseOptions(delimiter=_separator(path))
     try:
-        return csv.read_csv(path)
+        return csv.read_csv(path, parse_options=how)
     except pa.ArrowInvalid:  # kinds of columns were guessed from the first block: one for all
         size = min(path.stat().st_size + 1, 2**31 - 1)
-        return csv.read_csv(path, read_options=csv.ReadOptions(block_size=size))
+        blocks = csv.ReadOptions(block_size=size)
+        return csv.read_csv(path, read_options=blocks, parse_options=how)
+
+
+def _separator(path: Path) -> str:
+    """What stands between the columns of a CSV file, by its first line; a comma where in doubt."""
+    with path.open("rb") as file:
+        first = file.readline(2**16)
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path} must be text in UTF-8, got UTF-16")
+    marks = SEPARATORS if b"," not in first else ","
+    return max(marks, key=lambda mark: first.count(mark.encode()))

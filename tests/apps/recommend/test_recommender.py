@@ -164,3 +164,39 @@ def test_a_shortlist_of_a_large_catalogue_holds_the_best():
         assert len(every) == 3000 - len(history)
         asked = [row.item for row in market.ask(state, k=3)]
         assert len(set(asked) - set(history)) == 3
+
+
+@pytest.mark.parametrize("seed", [-1, 2**40, "a", None])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(DataError, match="a seed must be a whole number"):
+        recommend.train(tastes.interactions(), seed=seed)
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), "2022-01-01"])
+def test_a_moment_is_a_finite_number(market, time):
+    state = market.adapt(["i0"])
+    with pytest.raises(DataError, match="a time must be a finite number"):
+        market.extend(state, "i2", time=time)
+
+
+@pytest.mark.parametrize("k", [0, 1.5, None, "3"])
+def test_what_is_no_count_is_refused(market, k):
+    with pytest.raises(DataError, match="k must be at least 1"):
+        market.top(market.adapt(["i0"]), k)
+
+
+def test_a_text_is_no_list_of_items(market):
+    with pytest.raises(DataError, match="got the text 'i0'"):
+        market.score(market.adapt(["i0"]), "i0")
+
+
+def test_items_of_another_shop_are_refused():
+    with pytest.raises(DataError, match="none of the 40 items of the interactions"):
+        recommend.train(tastes.interactions(), {"item": ["a", "b"], "price": [1, 2]})
+
+
+def test_what_an_earlier_version_stored_is_said(tmp_path, market, monkeypatch):
+    monkeypatch.setattr("quickstudy.apps.recommend.recommender.to_tree", lambda *_: {"items": 3})
+    market.save(tmp_path)
+    with pytest.raises(ArtefactError, match="by another version of quickstudy"):
+        recommend.load(tmp_path)

@@ -1,5 +1,6 @@
 """A new category of the catalogue, read from a few interactions by anybody."""
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypedDict
 
@@ -16,7 +17,7 @@ from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.metrics import top as best
 from quickstudy.apps.recommend.newcomers import Newcomers
 from quickstudy.apps.recommend.opening_ratings import OURS, OpeningRatings
-from quickstudy.apps.recommend.state import Reason, Recommended, State, to_history
+from quickstudy.apps.recommend.state import Reason, Recommended, State, check_count, to_history
 from quickstudy.data.frames import read_frame
 from quickstudy.errors import DataError
 
@@ -97,8 +98,7 @@ class Category:
         Raises:
             DataError: k is less than one.
         """
-        if k < 1:
-            raise DataError(f"k must be at least 1, got {k}")
+        check_count(k)
         asked = self._asked(state, user)
         scores = self._scores(asked).astype(np.float64)
         if exclude_seen:
@@ -146,6 +146,10 @@ class Category:
             scores: NDArray[np.float32] = self._opener.head(evidence)[0].numpy()
         return scores
 
+    def knows(self, user: str) -> bool:
+        """Whether a user is known, from training or from the first interactions."""
+        return user in self._users
+
     def _find(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Where these items are in the category."""
         unknown = [str(name) for name in names if str(name) not in self._places]
@@ -185,9 +189,10 @@ def open_category(
     scale: tuple[float, float] | None,
     liked_from: float,
     columns: Columns,
+    leave_out_bad: bool,
 ) -> Category:
     """A category from its first interactions; see `Recommender.adapt_category`."""
-    log = _read(interactions, scale, columns)
+    log = _read(interactions, scale, columns, leave_out_bad)
     places = {name: place for place, name in enumerate(catalogue.names)}
     content = _content(catalogue, places, items, log, columns["item"])
     held = {name: place for place, name in enumerate(content.names)}
@@ -211,7 +216,9 @@ def open_category(
     return Category(opener, opened, places, strangers, scale, report)
 
 
-def _read(interactions: Any, scale: tuple[float, float] | None, columns: Columns) -> Log | None:
+def _read(
+    interactions: Any, scale: tuple[float, float] | None, columns: Columns, leave_out_bad: bool
+) -> Log | None:
     if interactions is None:
         return None
     if isinstance(interactions, Log):
@@ -222,7 +229,7 @@ def _read(interactions: Any, scale: tuple[float, float] | None, columns: Columns
         frame = read_frame(interactions)
         rated = column(frame, "value", columns["value"], VALUE, needed=False)
         within = None if rated is None else scale
-        log = read_log(interactions, scale=within, fewest=1, **columns)
+        log = read_log(interactions, scale=within, fewest=1, leave_out_bad=leave_out_bad, **columns)
         if column(frame, "time", columns["time"], TIME, needed=False) is None:
             log = log._replace(time=np.full_like(log.time, np.nan))
     if scale is None and log.scale is not None:
@@ -239,6 +246,11 @@ def _content(
     if isinstance(items, str) and items in catalogue.tags:
         tagged = catalogue.kinds[:, [list(catalogue.tags).index(items)]]
         content = catalogue.at(np.unique(tagged.nonzero()[0]))
+    elif isinstance(items, str) and "=" in items:
+        near = ", ".join(difflib.get_close_matches(items, catalogue.tags, n=3))
+        raise DataError(
+            f"the catalogue has no tag {items!r}{f'; near it are {near}' if near else ''}"
+        )
     elif items is None or isinstance(items, list | tuple):
         names = list(dict.fromkeys(map(str, items or ([] if log is None else log.items))))
         unknown = [name for name in names if name not in places]

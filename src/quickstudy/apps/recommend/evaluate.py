@@ -108,16 +108,19 @@ def evaluate(
             `implicit` is wanted and not installed.
     """
     names = list(dict.fromkeys(learner_named(name).__name__ for name in learners))
+    most = max(
+        (int(np.bincount(split.asked.user)[split.users].max()) for split in splits), default=0
+    )
+    for size in shots:
+        if size >= most:
+            raise DataError(
+                f"no user has more than {size} interactions, so {size} shots leave nothing to ask"
+            )
     figures: Figures = defaultdict(lambda: defaultdict(list))
     for place, split in enumerate(splits):
         _judge(split, content, people, shots, figures, names, outside)
         if looked is not None:
             looked(place + 1, len(splits))
-    for size in shots:
-        if not figures.get((OURS, size, "ndcg10")):
-            raise DataError(
-                f"no user has more than {size} interactions, so {size} shots leave nothing to ask"
-            )
     return {"rows": rows(figures, shots, names), "paired": pairs(figures, shots, names)}
 
 
@@ -165,9 +168,14 @@ def _judge(
 
 
 def _tuned(split: Split, content: Content) -> Settings:
-    """Settings of the controls, chosen on a fold of the training users."""
-    train, validation = next(folds(split.known, INNER_FOLDS, split.seed))
-    log = of_users(split.known, train)
-    timelines, users = Timelines(split.known, split.seed), validation.tolist()
-    tasks = timelines.tasks(users, TUNED_AT) or timelines.tasks(users, 1)
-    return tune(Statistics.of(log, factors=False), content, log, tasks)
+    """Settings of the controls, chosen on the first fold of training users with anything to ask."""
+    timelines = Timelines(split.known, split.seed)
+    for train, validation in folds(split.known, INNER_FOLDS, split.seed):
+        users = validation.tolist()
+        tasks = timelines.tasks(users, TUNED_AT) or timelines.tasks(users, 1)
+        if tasks:
+            log = of_users(split.known, train)
+            return tune(Statistics.of(log, factors=False), content, log, tasks)
+    raise DataError(
+        "no user to learn from has two interactions, so there is nothing to tune controls on"
+    )

@@ -232,3 +232,13 @@ def _once(log: Log) -> Log:
         return log
     told = f"{dropped} of {len(order)} rows repeat a user and an item: the latest was kept"
     return log.rows(np.sort(order[last]))._replace(report=(*log.report, told))
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what is no seed.
+
+    Raises:
+        DataError: it is not a whole number from 0 to 2**32 - 1.
+    """
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise DataError(f"a seed must be a whole number from 0 to 2**32 - 1, got {seed!r}")

@@ -18,6 +18,8 @@ from quickstudy.apps.recommend.state import (
     Reason,
     Recommended,
     State,
+    check_count,
+    checked_time,
     read_history,
     to_history,
     to_state,
@@ -127,11 +129,11 @@ class Recommender:
         """The state after one more interaction; an item that was there is taken at its new value.
 
         Raises:
-            DataError: the item is unknown, or the value is outside of the scale.
+            DataError: the item is unknown, the value off the scale, or the time no number.
         """
         more = self.adapt({"item": [item], **({} if value is None else {"value": [value]})})
         joined = [torch.cat([state[name], more[name]]).numpy() for name in ("items", "values")]
-        moment = float(state["time"]) if time is None else time
+        moment = float(state["time"]) if time is None else checked_time(time)
         return to_state(joined[0], joined[1], moment, self._read(state).about)
 
     def top(self, state: State, k: int = 20, *, exclude_seen: bool = True) -> list[Recommended]:
@@ -143,8 +145,7 @@ class Recommender:
         Raises:
             DataError: k is less than one.
         """
-        if k < 1:
-            raise DataError(f"k must be at least 1, got {k}")
+        check_count(k)
         history = self._read(state)
         scores = np.full(len(self.items), -np.inf)
         if k * 10 <= SHORTLIST < len(self.items):
@@ -169,8 +170,7 @@ class Recommender:
         Raises:
             DataError: k is less than one.
         """
-        if k < 1:
-            raise DataError(f"k must be at least 1, got {k}")
+        check_count(k)
         nobody = History(np.empty(0, np.int64), np.empty(0, np.float32), self.reader.known.now)
         places, expected = questions(self.reader, nobody if state is None else self._read(state), k)
         names = (self.items[place] for place in places)
@@ -182,6 +182,8 @@ class Recommender:
         Raises:
             DataError: an item is unknown.
         """
+        if isinstance(items, str):
+            raise DataError(f"items must be a list of names, got the text {items!r}")
         unknown = [str(name) for name in items if str(name) not in self._places]
         if unknown:
             raise DataError(f"the catalogue has no item {unknown[0]!r}")
@@ -224,6 +226,7 @@ class Recommender:
         item: str | None = None,
         value: str | None = None,
         time: str | None = None,
+        leave_out_bad: bool = False,
     ) -> Category:
         """Open a category that is new, from the first interactions of anybody in it.
 
@@ -243,6 +246,7 @@ class Recommender:
             item: the column of items, in both tables, likewise.
             value: the column of ratings, likewise; without one everything was liked.
             time: the column of times, likewise.
+            leave_out_bad: leave out rows that cannot be read; `report` says how many, and why.
 
         Raises:
             DataError: nothing was learned about categories; there are fewer than two items, or
@@ -262,8 +266,9 @@ class Recommender:
         """
         if self.opener is None:
             raise DataError(
-                "this recommender has learned nothing about new categories: there were too few "
-                "interactions, or it was trained without"
+                "this recommender has learned nothing about new categories: it was trained without "
+                "them (categories=False), or on too little to open anything anew: kinds of items, "
+                "and 100 interactions with some of these but not all"
             )
         known = self.reader.known
         return open_category(
@@ -274,6 +279,7 @@ class Recommender:
             known.scale,
             known.liked_from,
             Columns(user=user, item=item, value=value, time=time),
+            leave_out_bad,
         )
 
     def save(self, folder: Path | str) -> None:

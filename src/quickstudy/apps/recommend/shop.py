@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstudy.apps.recommend.log import check_seed
 from quickstudy.artefacts.atomic import write_atomically
 from quickstudy.errors import DataError
 
@@ -143,13 +144,14 @@ def shop(
         interactions: how many, or fewer, where users would click the same things again.
 
     Raises:
-        DataError: fewer than 10 users, 4 items a category, or 1 interaction a user.
+        DataError: no seed, fewer than 10 users, 4 items a category, or 1 interaction a user.
 
     Examples:
         >>> made = shop(users=20, items=90, interactions=200)
         >>> list(made.interactions), len(made.items["item"]), made.utility.shape
         (['user', 'item', 'time'], 90, (20, 90))
     """
+    check_seed(seed)
     for name, count, least in (
         ("users", users, 10),
         ("items", items, 4 * len(CATEGORIES)),

@@ -53,6 +53,27 @@ def to_state(
     }
 
 
+def check_count(k: Any) -> None:
+    """Refuse what is no number of items.
+
+    Raises:
+        DataError: it is no whole number from 1 on.
+    """
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise DataError(f"k must be at least 1, a whole number, got {k!r}")
+
+
+def checked_time(time: Any) -> float:
+    """A moment as a number.
+
+    Raises:
+        DataError: it is none, or not finite.
+    """
+    if not isinstance(time, int | float | np.number) or not np.isfinite(time):
+        raise DataError(f"a time must be a finite number, got {time!r}")
+    return float(time)
+
+
 def to_history(state: State, items: int) -> History:
     """What a state says that happened, in a catalogue of so many items.
 

@@ -9,7 +9,7 @@ from quickstudy.apps.recommend.content import Content, nothing
 from quickstudy.apps.recommend.content import items as read_items
 from quickstudy.apps.recommend.content import users as read_users
 from quickstudy.apps.recommend.elsewhere import Elsewhere
-from quickstudy.apps.recommend.log import Log
+from quickstudy.apps.recommend.log import Log, check_seed
 from quickstudy.apps.recommend.log import interactions as read_log
 from quickstudy.apps.recommend.opening_ratings import OpeningRatings
 from quickstudy.apps.recommend.openings import held_out, meta_train_openings
@@ -41,6 +41,7 @@ def train(
     Raises:
         DataError: what came cannot be read, or holds too few users.
     """
+    check_seed(seed)
     log = interactions if isinstance(interactions, Log) else read_log(interactions)
     content = items if isinstance(items, Content) or items is None else read_items(items)
     log, features = joined(log, content)
@@ -77,8 +78,18 @@ def train(
 
 
 def joined(log: Log, content: Content | None) -> tuple[Log, Content]:
-    """Interactions and features of one catalogue: all items that either names."""
+    """Interactions and features of one catalogue: all items that either names.
+
+    Raises:
+        DataError: they have no item in common.
+    """
     if content is None:
         return log, nothing(log.items)
+    known = set(content.names)
+    if not any(name in known for name in log.items):
+        raise DataError(
+            f"none of the {len(log.items)} items of the interactions ({log.items[0]!r} for one) is "
+            f"in the table of items, which has {content.names[0]!r} for one"
+        )
     log = log.catalogued(content.names)
     return log, content.of(log.items)

@@ -236,6 +236,7 @@ def open_category(
     item: Item = None,
     value: Value = None,
     time: Time = None,
+    leave_out_bad: LeaveOutBad = False,
     json: Json = False,
 ) -> None:
     """Open a new category from its first interactions, and rank its items for one user.
@@ -244,24 +245,23 @@ def open_category(
       quickstudy recommend open runs/shop --items mugs.csv --ratings first.csv --history mine.csv
       quickstudy recommend open runs/shop --items category=mug --state mine.state -k 5 --json
     """
-    import difflib
-
     from quickstudy.apps import recommend
-    from quickstudy.errors import DataError
     from quickstudy.hub import screen
 
     recommender = recommend.load(run)
     known = known_of(recommender, history, None, item, value, time, state=state)
-    tags = recommender.reader.content.tags
-    tagged = items in tags
-    if not tagged and "=" in items and not Path(items).exists():
-        near = difflib.get_close_matches(items, tags, n=3)
-        raise DataError(
-            f"the catalogue has no tag {items!r}{'; it has ' + ', '.join(near) if near else ''}"
-        )
+    tagged = "=" in items and not Path(items).exists()
     opened = recommender.adapt_category(
-        ratings, items if tagged else Path(items), user=user, item=item, value=value, time=time
+        ratings,
+        items if tagged else Path(items),
+        user=user,
+        item=item,
+        value=value,
+        time=time,
+        leave_out_bad=leave_out_bad,
     )
+    if name is not None and not opened.knows(name):
+        screen.err().print(f"note: nobody is called {name} here", markup=False)
     best = opened.top(known, k, user=name)
     if json:
         told = [{"item": row.item, "score": row.score} for row in best]

@@ -23,13 +23,15 @@ User = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="The users; looked for if not given.")
 ]
 Item = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The items, in both tables; likewise.")
+    str | None, typer.Option(metavar="COLUMN", help="The items, in every table; likewise.")
 ]
 Value = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The ratings; likewise. None: all was liked.")
+    str | None,
+    typer.Option(metavar="COLUMN", help="The ratings; likewise. Without one all was liked."),
 ]
 Time = Annotated[
-    str | None, typer.Option(metavar="COLUMN", help="The times; likewise. None: order of rows.")
+    str | None,
+    typer.Option(metavar="COLUMN", help="The times; likewise. Without one rows are in order."),
 ]
 Scale = Annotated[
     str | None, typer.Option(metavar="LOW,HIGH", help="Of the ratings; what occurs if not given.")
