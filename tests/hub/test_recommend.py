@@ -182,7 +182,7 @@ def test_a_category_is_opened(call, sold):
     wrong = call("recommend", "open", sold / "run", "--items", "category=mugs", "--history",
                  sold / "mine.csv")  # fmt: skip
     assert wrong.code == 2
-    assert "no tag 'category=mugs'; it has category=mug" in wrong.err
+    assert "no tag 'category=mugs'; near it are category=mug" in wrong.err
 
 
 def test_evaluate_by_category_tells_both_protocols(call, shop):

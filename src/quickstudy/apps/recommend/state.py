@@ -60,7 +60,7 @@ def check_count(k: Any) -> None:
         DataError: it is no whole number from 1 on.
     """
     if not isinstance(k, int | np.integer) or k < 1:
-        raise DataError(f"k must be at least 1, a whole number, got {k!r}")
+        raise DataError(f"k must be at least 1, got {k!r}")
 
 
 def checked_time(time: Any) -> float:
