@@ -15,7 +15,8 @@ from quickstudy.plots.canvas import sheet
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "recommend.png"
 USERS = (OURS, "item neighbours + recent popularity", "item neighbours + log-popularity",
          "popularity", "implicit ALS", "content neighbours")  # fmt: skip
-CATEGORIES = (OURS, "content neighbours + log-popularity", "item neighbours + log-popularity",
+CATEGORIES = (OURS, "implicit ALS from content + log-popularity",
+              "content neighbours + log-popularity",
               "popularity", "implicit ALS", "content neighbours")  # fmt: skip
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#999999")
 MARKERS = "osD^vx"
@@ -37,11 +38,11 @@ def panel(axes: Any, rows: list[dict[str, Any]], models: tuple[str, ...], sizes:
 def main() -> None:
     users = json.loads(RESULTS.read_text(encoding="utf-8"))["folds"]["rows"]
     categories = json.loads(path("categories").read_text(encoding="utf-8"))["rows"]
-    with sheet(PICTURE, 9.6, 4.8) as figure:
-        left = figure.add_axes((0.07, 0.36, 0.42, 0.56))
+    with sheet(PICTURE, 9.6, 4.4) as figure:
+        left = figure.add_axes((0.07, 0.31, 0.42, 0.62))
         panel(left, users, USERS, SHOTS)
         left.set(title="New users", xlabel="interactions of the user", ylabel="nDCG@10, ± 95 %")
-        right = figure.add_axes((0.56, 0.36, 0.42, 0.56))
+        right = figure.add_axes((0.56, 0.31, 0.42, 0.62))
         panel(right, categories, CATEGORIES, SIZES)
         right.set(title="New categories", xlabel="interactions with the category, by anybody")
         for axes, where in ((left, 0.07), (right, 0.56)):
