@@ -115,5 +115,5 @@ def test_utf_16_is_said(tmp_path, need):
     need.package("pyarrow")
     path = tmp_path / "t.csv"
     path.write_text("user,item\na,x\n", encoding="utf-16")
-    with pytest.raises(DataError, match="UTF-8, got UTF-16"):
+    with pytest.raises(DataError, match="it is UTF-16, not UTF-8"):
         read_frame(path)

@@ -317,6 +317,6 @@ def _separator(path: Path) -> str:
     with path.open("rb") as file:
         first = file.readline(2**16)
     if first.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{path} must be text in UTF-8, got UTF-16")
+        raise DataError(f"{path} cannot be read as a table: it is UTF-16, not UTF-8")
     marks = SEPARATORS if b"," not in first else ","
     return max(marks, key=lambda mark: first.count(mark.encode()))
