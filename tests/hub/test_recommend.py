@@ -195,6 +195,17 @@ def test_evaluate_by_category_tells_both_protocols(call, shop):
         assert told["paired"]
 
 
+def test_numbers_may_tell_categories(call, shop):
+    columns = tastes.items()
+    columns["shelf"] = [7 if kind == "odd" else 3 for kind in columns.pop("kind")]
+    write(shop / "many.csv", tastes.interactions(users=200))
+    said = call("recommend", "evaluate", "--ratings", shop / "many.csv", "--items",
+                write(shop / "shelves.csv", columns), "--by", "category", "--category", "shelf",
+                "--shots", "5", "--no-time-cut", "--json")  # fmt: skip
+    assert said.code == 0
+    assert set(said.json["categories"]) == {"3", "7"}
+
+
 def test_evaluate_by_item_for_people(call, sold):
     tables = sold / "shop" / "interactions.csv", sold / "shop" / "items.csv"
     said = call("recommend", "evaluate", "--ratings", tables[0], "--items", tables[1], "--by",

@@ -221,7 +221,9 @@ def open_category(
     ],
     ratings: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Its first interactions, by anybody.  [default: none]"),
+        typer.Option(
+            metavar="FILE", help="Its first interactions, by anybody; none yet without it."
+        ),
     ] = None,
     history: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of the user it is ranked for: a table.")

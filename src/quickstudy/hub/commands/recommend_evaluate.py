@@ -45,8 +45,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="N[,N...]",
-            help="Interactions that a new user has, or that are in a new category.  "
-            "[default: 1,3,5,10, or 10,50,200 by category]",
+            help="Interactions that a new user has, or that are in a new category; without it "
+            "1,3,5,10, or 10,50,200 by category.",
         ),
     ] = None,
     seeds: Annotated[
@@ -63,8 +63,8 @@ def evaluate(
         typer.Option(
             metavar="SHARE",
             help="Only behind one cut in time, after which nothing is known: this share of users, "
-            "or of a category's interactions, comes before it.  [default: also behind a cut at "
-            "0.8 of users, 0.5 of a category's interactions]",
+            "or of a category's interactions, comes before it. Without it, first without a cut, "
+            "then behind one at 0.8 of users or 0.5 of a category's interactions.",
         ),
     ] = None,
     no_time_cut: Annotated[
@@ -100,7 +100,9 @@ def evaluate(
     from quickstudy.hub import screen
 
     sizes = _checked(by, shots, seeds, time_cut, no_time_cut, category, learner, implicit, users)
-    log, content = joined(*read(ratings, items, user, item, value, time, scale, leave_out_bad))
+    log, content = joined(
+        *read(ratings, items, user, item, value, time, scale, leave_out_bad, category)
+    )
     told: dict[str, Any] = {
         "by": by,
         "seeds": seeds,

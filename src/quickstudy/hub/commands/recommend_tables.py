@@ -65,8 +65,12 @@ def read(
     time: str | None,
     scale: str | None,
     leave_out_bad: bool,
+    category: str | None = None,
 ) -> "tuple[Log, Content | None]":
-    """The tables; what was noticed on reading is told to people."""
+    """The tables; what was noticed on reading is told to people.
+
+    The column of categories holds kinds, whatever they look like.
+    """
     from quickstudy.apps import recommend
     from quickstudy.hub import screen
 
@@ -81,7 +85,8 @@ def read(
     )
     for line in log.report:
         screen.err().print(f"note: {line}", markup=False)
-    return log, None if items is None else recommend.items(items, item=item)
+    kinds = [] if category is None else [category]
+    return log, None if items is None else recommend.items(items, item=item, kinds=kinds)
 
 
 def read_users(users: Path | None, user: str | None) -> "Content | None":
