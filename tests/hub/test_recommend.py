@@ -1,25 +1,15 @@
 """`quickstudy recommend`, as people type it."""
 
-import csv
-
 import pytest
 from tests.apps.recommend import tastes
-
-
-def write(path, columns):
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    return path
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
-    write(folder / "ratings.csv", tastes.interactions())
-    write(folder / "items.csv", tastes.items())
-    write(folder / "mine.csv", {"item": ["i0", "i2", "i4"], "stars": [5, 5, 4]})
+    tastes.write(folder / "ratings.csv", tastes.interactions())
+    tastes.write(folder / "items.csv", tastes.items())
+    tastes.write(folder / "mine.csv", {"item": ["i0", "i2", "i4"], "stars": [5, 5, 4]})
     return folder
 
 
@@ -77,7 +67,7 @@ def spoil(shop):
     """A table whose first rating is no number, and whose last user is missing."""
     columns = tastes.interactions()
     columns["stars"][0], columns["user"][-1] = "good", ""
-    return write(shop / "bad.csv", columns)
+    return tastes.write(shop / "bad.csv", columns)
 
 
 def test_bad_rows_are_left_out_if_wanted(call, shop):
@@ -167,8 +157,8 @@ def sold(tmp_path_factory, call_once):
     tables = folder / "shop" / "interactions.csv", folder / "shop" / "items.csv"
     call_once("recommend", "train", "--ratings", tables[0], "--items", tables[1], "--out",
               folder / "run")  # fmt: skip
-    write(folder / "mine.csv", {"item": ["bag 01", "hat 02"]})
-    write(folder / "first.csv", {"user": ["u001", "x"], "item": ["mug 00", "mug 01"]})
+    tastes.write(folder / "mine.csv", {"item": ["bag 01", "hat 02"]})
+    tastes.write(folder / "first.csv", {"user": ["u001", "x"], "item": ["mug 00", "mug 01"]})
     return folder
 
 
@@ -186,7 +176,7 @@ def test_a_category_is_opened(call, sold):
 
 
 def test_evaluate_by_category_tells_both_protocols(call, shop):
-    write(shop / "many.csv", tastes.interactions(users=200))
+    tastes.write(shop / "many.csv", tastes.interactions(users=200))
     said = call("recommend", "evaluate", "--ratings", shop / "many.csv", "--items",
                 shop / "items.csv", "--by", "category", "--shots", "5", "--json")  # fmt: skip
     assert said.code == 0
@@ -198,10 +188,11 @@ def test_evaluate_by_category_tells_both_protocols(call, shop):
 def test_numbers_may_tell_categories(call, shop):
     columns = tastes.items()
     columns["shelf"] = [7 if kind == "odd" else 3 for kind in columns.pop("kind")]
-    write(shop / "many.csv", tastes.interactions(users=200))
-    said = call("recommend", "evaluate", "--ratings", shop / "many.csv", "--items",
-                write(shop / "shelves.csv", columns), "--by", "category", "--category", "shelf",
-                "--shots", "5", "--no-time-cut", "--json")  # fmt: skip
+    ratings = tastes.write(shop / "many.csv", tastes.interactions(users=200))
+    shelves = tastes.write(shop / "shelves.csv", columns)
+    said = call("recommend", "evaluate", "--ratings", ratings, "--items", shelves, "--by",
+                "category", "--category", "shelf", "--shots", "5", "--no-time-cut",
+                "--json")  # fmt: skip
     assert said.code == 0
     assert set(said.json["categories"]) == {"3", "7"}
 

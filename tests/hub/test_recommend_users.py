@@ -1,27 +1,17 @@
 """Features of users on the command line of `quickstudy recommend`."""
 
-import csv
-
 import numpy as np
 import pytest
 from tests.apps.recommend import tastes
 
 
-def write(path, columns):
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    return path
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
-    write(folder / "ratings.csv", tastes.interactions())
-    write(folder / "items.csv", tastes.items())
-    write(folder / "users.csv", tastes.users())
-    write(folder / "mine.csv", {"item": ["i0", "i2"]})
+    tastes.write(folder / "ratings.csv", tastes.interactions())
+    tastes.write(folder / "items.csv", tastes.items())
+    tastes.write(folder / "users.csv", tastes.users())
+    tastes.write(folder / "mine.csv", {"item": ["i0", "i2"]})
     return folder
 
 
@@ -102,7 +92,7 @@ def test_evaluate_reads_users_and_controls_do_not(call, shop):
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_2(call, shop, run, arguments, said, monkeypatch):
     monkeypatch.chdir(shop)
-    write(shop / "twice.csv", {"user": ["u1", "u1"], "town": tastes.TOWNS})
+    tastes.write(shop / "twice.csv", {"user": ["u1", "u1"], "town": tastes.TOWNS})
     if "plain" in arguments:
         call("recommend", "train", "--ratings", "ratings.csv", "--out", "plain")
     result = call("recommend", *arguments)

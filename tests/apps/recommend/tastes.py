@@ -1,5 +1,7 @@
 """A small market of two tastes: what a new shopper wants shows in a few interactions."""
 
+import csv
+
 import numpy as np
 
 ITEMS = 40
@@ -39,3 +41,12 @@ def users(count=60):
         "age": [20.0 + user / 2 + 30 * (user % 2) for user in range(count)],
         "member": [user % 3 == 0 for user in range(count)],
     }
+
+
+def write(path, columns):
+    """Columns as a CSV file; its path."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path

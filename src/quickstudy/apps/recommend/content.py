@@ -64,6 +64,17 @@ class Content(NamedTuple):
         )
 
 
+def alike(profiles: sparse.csr_matrix, features: sparse.csr_matrix) -> NDArray[np.float32]:
+    """How much features of items [n, a] are those of profiles [m, a]: [m, n]; zero without any.
+
+    Examples:
+        >>> alike(sparse.csr_matrix([[1.0, 2.0]]), sparse.csr_matrix([[0.0, 1.0], [1.0, 0.0]]))
+        array([[2., 1.]])
+    """
+    found: NDArray[np.float32] = (profiles @ features.T).toarray()
+    return found
+
+
 def nothing(names: Sequence[str]) -> Content:
     """Items of which nothing is known."""
     empty = sparse.csr_matrix((len(names), 0), dtype=np.float32)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.content import Content, alike
 from quickstudy.apps.recommend.evidence import profiles
 from quickstudy.apps.recommend.factors import Factors, ImplicitFactors
 from quickstudy.apps.recommend.log import Log
@@ -116,13 +116,12 @@ class Controls:
             "rating ALS": folded + self.factors.items[items] @ mine,
         }
 
-    def _alike(self, profile: NDArray[np.float32]) -> Floats:
+    def _alike(self, profile: sparse.csr_matrix) -> Floats:
         content = self.content
-        alike = (profile @ content.numbers) @ content.numbers.T
+        near: Floats = (profile @ content.numbers) @ content.numbers.T
         for block in (content.kinds, content.tokens):
-            if block.shape[1]:
-                alike = alike + ((profile @ block) @ block.T).toarray()
-        return np.asarray(alike, np.float32)
+            near = near + alike(profile @ block, block)
+        return near
 
     def wanted(self, histories: Sequence[History]) -> Floats:
         """Scores [histories, items] of implicit ALS."""

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 
 from quickstudy.apps.recommend.content import Content
 from quickstudy.apps.recommend.factors import USER_SHRINKAGE
@@ -235,6 +234,8 @@ def _basis(likes: sparse.csr_matrix) -> Floats:
     basis = np.zeros((likes.shape[1], WIDTH), np.float32)
     width = min(WIDTH, *likes.shape)
     if likes.nnz:
+        from sklearn.utils.extmath import randomized_svd  # slow to import, and only training asks
+
         basis[:, :width] = randomized_svd(likes, width, n_iter=4, random_state=0)[2].T
     return basis
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.content import Content, alike
 from quickstudy.apps.recommend.statistics import History, Statistics
 
 Floats = NDArray[np.float32]
@@ -87,6 +87,8 @@ def for_ranking(
     times = np.array([history.time for history in histories])
     recent = known.recently_liked(times)
     sizes = np.log1p(np.array([len(h.items) for h in histories], np.float32))
+    blocks = content.kinds, content.tokens
+    kinds, tokens = blocks if items is None else (block[items] for block in blocks)
     columns = [
         np.log1p(known.likes[at])[None],
         np.log1p(known.counts[at])[None],
@@ -97,9 +99,9 @@ def for_ranking(
         np.sqrt((liked @ known.neighbours).toarray()[:, at]),
         np.sqrt((others @ known.neighbours).toarray()[:, at]),
         np.clip(known.eased_scores(liked)[:, at], -0.1, 1.0),
-        _alike(liked, content.kinds, items),
-        _alike(others, content.kinds, items),
-        _alike(liked, content.tokens, items),
+        alike(liked @ content.kinds, kinds),
+        alike(others @ content.kinds, kinds),
+        alike(liked @ content.tokens, tokens),
         (both @ content.numbers) @ content.numbers[at].T,
         known.age(times, at),
         sizes[:, None],
@@ -119,17 +121,6 @@ def _abouts(histories: Sequence[History], width: int) -> Floats:
         if history.about is not None:
             abouts[row] = history.about
     return abouts
-
-
-def _alike(
-    profile: sparse.csr_matrix, features: sparse.csr_matrix, items: NDArray[np.int64] | None
-) -> Floats:
-    """How much the features of all items, or of these, are those of a profile."""
-    wanted = features if items is None else features[items]
-    if not features.shape[1]:
-        return np.zeros((profile.shape[0], wanted.shape[0]), np.float32)
-    alike: Floats = ((profile @ features) @ wanted.T).toarray()
-    return alike
 
 
 def expected(known: Statistics, history: History, prior: dict[int, float]) -> Floats:

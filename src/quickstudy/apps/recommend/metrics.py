@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 NAMES = ("ndcg10", "recall20", "rmse", "mae")
 LOWER_IS_BETTER = ("rmse", "mae")
@@ -67,5 +67,5 @@ def interval(values: NDArray[np.float64]) -> float:
     there = values[np.isfinite(values)]
     if len(there) < 2:
         return float("nan")
-    width = stats.t.ppf(0.975, len(there) - 1)
+    width = stdtrit(len(there) - 1, 0.975)
     return float(width * there.std(ddof=1) / np.sqrt(len(there)))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.content import Content, alike
 from quickstudy.apps.recommend.elsewhere import Elsewhere, Foreseen
 from quickstudy.apps.recommend.evidence import profiles
 from quickstudy.apps.recommend.launches import Asked, Launch, Support
@@ -75,7 +75,7 @@ class Newcomers:
 
     def evidence(self, asked: Sequence[Asked]) -> Floats:
         """Evidence for every new item [asked, c, len(names)]."""
-        items = len(self.content.names)
+        known, new, items = self.catalogue, self.content, len(self.content.names)
         histories = [one.history for one in asked]
         liked, others, both = profiles(histories, len(self.catalogue.names), self.liked_from)
         times = np.array([history.time for history in histories])
@@ -91,15 +91,14 @@ class Newcomers:
             self.foreseen.deviation[None],
             self._ratings[None],
             *self._tastes(rows, asked),
-            _alike(liked, self.catalogue.kinds, self.content.kinds, own),
-            _alike(others, self.catalogue.kinds, self.content.kinds, others_own),
-            _alike(liked, self.catalogue.tokens, self.content.tokens, own),
-            (both @ self.catalogue.numbers + (own + others_own) @ self.content.numbers)
-            @ self.content.numbers.T,
+            alike(liked @ known.kinds + own @ new.kinds, new.kinds),
+            alike(others @ known.kinds + others_own @ new.kinds, new.kinds),
+            alike(liked @ known.tokens + own @ new.tokens, new.tokens),
+            (both @ known.numbers + (own + others_own) @ new.numbers) @ new.numbers.T,
             self._beside(both, own + others_own),
             np.full((1, 1), np.log1p(len(self.support.item))),
             np.log1p([[len(history.items)] for history in histories]),
-            *(_alike(liked, known, new, own) for known, new in self._told_apart.values()),
+            *(alike(liked @ there + own @ here, here) for there, here in self._told_apart.values()),
         ]
         evidence = np.empty((len(asked), items, len(columns)), np.float32)
         for place, column in enumerate(columns):
@@ -244,22 +243,6 @@ def _at(items: NDArray[np.int64], count: int) -> sparse.csr_matrix:
     """Ones at each interaction's item [interactions, items]."""
     ones = np.ones(len(items), np.float32)
     return sparse.csr_matrix((ones, (np.arange(len(items)), items)), (len(items), count))
-
-
-def _alike(
-    profile: sparse.csr_matrix,
-    known: sparse.csr_matrix,
-    new: sparse.csr_matrix,
-    own: sparse.csr_matrix | None,
-) -> Floats:
-    """How much new items' features are those of a profile [histories, c]."""
-    if not known.shape[1]:
-        return np.zeros((profile.shape[0], new.shape[0]), np.float32)
-    mine = profile @ known
-    if own is not None:
-        mine = mine + own @ new
-    alike: Floats = (mine @ new.T).toarray()
-    return alike
 
 
 def newcomers(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from quickstudy.apps.recommend.content import Content
+from quickstudy.apps.recommend.content import Content, alike
 from quickstudy.apps.recommend.elsewhere import foreseen_factors
 from quickstudy.apps.recommend.evidence import profiles
 from quickstudy.apps.recommend.factors import ImplicitFactors
@@ -127,12 +127,10 @@ class OpeningControls:
 
     def _alike(self, opened: Newcomers, liked: sparse.csr_matrix, own: sparse.csr_matrix) -> Floats:
         known, new = self.content, opened.content
-        alike = (liked @ known.numbers + own @ new.numbers) @ new.numbers.T
-        for name in ("kinds", "tokens"):
-            there, here = getattr(known, name), getattr(new, name)
-            if there.shape[1]:
-                alike = alike + ((liked @ there + own @ here) @ here.T).toarray()
-        return np.asarray(alike, np.float32)
+        near: Floats = (liked @ known.numbers + own @ new.numbers) @ new.numbers.T
+        for there, here in ((known.kinds, new.kinds), (known.tokens, new.tokens)):
+            near = near + alike(liked @ there + own @ here, here)
+        return near
 
     def _cosines(
         self, taken: sparse.csr_matrix, liked: sparse.csr_matrix, own: sparse.csr_matrix
