@@ -7,7 +7,7 @@ from quickstudy.nets import MLP, Conv4
 
 
 def test_relu_after_pooling_is_the_papers_function():
-    net = Conv4(1, width=4, size=28).eval()
+    net = Conv4(1, width=4, size=28, norm="group").eval()
     x = torch.rand(3, 1, 28, 28)
     z = x
     for convolution, norm, pool, relu in net.blocks:

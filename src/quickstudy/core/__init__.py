@@ -2,10 +2,11 @@
 
 from quickstudy.core.batching import Batching, accumulate_gradients, map_tasks
 from quickstudy.core.calibration import calibration_table, expected_calibration_error
+from quickstudy.core.descent import descend
 from quickstudy.core.evaluate import Evaluation, Judged, evaluate, evaluations, gather, summarise
 from quickstudy.core.fit import Fit, Progress, fit
 from quickstudy.core.learner import Learner, State, cross_entropy, squared_error
-from quickstudy.core.rule import SGD, LearnedRates, UpdateRule, descend
+from quickstudy.core.rule import SGD, LearnedRates, UpdateRule
 from quickstudy.core.tasks import (
     Examples,
     Inputs,

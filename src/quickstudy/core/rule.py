@@ -1,11 +1,11 @@
 """Update rules: how parameters move along a gradient, in an inner loop or an optimizer's unroll.
 
 A rule is a pair of pure functions over dicts of tensors, as in optax: `init` makes its state and
-`update` returns new parameters and a new state. `descend` drives any of them.
+`update` returns new parameters and a new state. `core.descent` drives any of them.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -168,64 +168,3 @@ class LearnedRates(UpdateRule):
 def _key(name: str) -> str:
     """A name that a module allows for a parameter: no dots."""
     return name.replace(".", "/")
-
-
-def descend(
-    rule: UpdateRule,
-    loss: Callable[[Params, int], Tensor],
-    params: Params,
-    steps: int,
-    first_order: bool = False,
-) -> Params:
-    """Follow a rule down a loss: MAML's inner loop, and the unroll of a learned optimizer.
-
-    Differentiable in `params` and in the rule's own parameters, to second order unless
-    `first_order` asks for gradients that are treated as constants (Finn et al. 2017, 5.2).
-    Works under `torch.func.vmap`, and under `torch.no_grad` for deployment.
-
-    Args:
-        rule: how to move.
-        loss: parameters and the step, 0..steps-1, to a scalar; a step may have its own examples.
-        params: where to start; not changed.
-        steps: how many updates.
-        first_order: detach the inner gradients.
-
-    Returns:
-        The parameters after the last step.
-
-    Examples:
-        >>> def loss(params, step):
-        ...     return (params["w"] ** 2).sum()
-        >>> descend(SGD(0.25), loss, {"w": torch.ones(2)}, steps=2)["w"]
-        tensor([0.2500, 0.2500])
-    """
-    state = rule.init(params)
-    gradient = _gradient(loss, constant=first_order or not torch.is_grad_enabled())
-    for step in range(steps):
-        # Under no_grad the inner gradient is computed all the same, but leaves no graph behind.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
-            grads = gradient(params, step)
-        params, state = rule.update(params, grads, state)
-    return params
-
-
-def _gradient(
-    loss: Callable[[Params, int], Tensor], constant: bool
-) -> Callable[[Params, int], Params]:
-    """The gradient of a loss, for whoever differentiates it again or, if `constant`, does not.
-
-    Plain autograd takes three quarters of the time then, and may run kernels that are right to
-    first order only; it cannot be used inside of torch's transforms, nor in inference mode.
-    """
-    transformed = torch._C._are_functorch_transforms_active() or torch.is_inference_mode_enabled()
-    if transformed or not constant:
-        return torch.func.grad(loss)
-
-    def gradient(params: Params, step: int) -> Params:
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-        with torch.enable_grad():
-            value = loss(leaves, step)
-        grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-        return dict(zip(leaves, grads, strict=True))
-
-    return gradient

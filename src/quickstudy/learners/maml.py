@@ -116,7 +116,14 @@ class MAML(Learner):
             return self._objective(params, support, counts)
 
         start = self._start(support.y.shape[1])
-        params = descend(self.rule, loss, start, self.steps, self.first_order)
+        params = descend(
+            self.rule,
+            loss,
+            start,
+            self.steps,
+            self.first_order,
+            keep_graph=self._reads_more(support),
+        )
         if not self.steps:  # the state is a value of its own, not the learner's parameters
             params = {name: p.clone() for name, p in params.items()}
         state: State = {"params": params, "counts": counts}
@@ -145,6 +152,11 @@ class MAML(Learner):
         else:
             z = in_training(self.net, query.x, mask=query.mask, params=net)
         return self._logits(params, z, state["counts"])
+
+    def _reads_more(self, support: Examples) -> bool:
+        """Whether the inner loss may read tensors that need gradients, beside the parameters."""
+        told = self.objective is not None and not isinstance(self.objective, str)
+        return told or any(t.requires_grad for t in leaves(support))
 
     def _start(self, way: int) -> dict[str, Tensor]:
         return self._named(self.head.start(way))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from quickstudy.errors import TaskError
 from quickstudy.nets.norm import make_norm
+from quickstudy.nets.norm_pool import PooledBatchNorm
 
 
 class Conv4(nn.Module):
@@ -111,5 +112,7 @@ def _block(incoming: int, outgoing: int, halves: str, norm: str, norm_last: bool
     convolution = nn.Conv2d(
         incoming, outgoing, 3, 2 if halves == "stride" else 1, padding=1, bias=norm != "batch"
     )
+    if halves == "pool" and norm == "batch" and not norm_last:
+        return nn.Sequential(convolution, PooledBatchNorm(outgoing), nn.ReLU())
     after = [make_norm(norm, outgoing), *([nn.MaxPool2d(2)] if halves == "pool" else [])]
     return nn.Sequential(convolution, *(reversed(after) if norm_last else after), nn.ReLU())

@@ -32,7 +32,7 @@ Statistics = tuple[tuple[Tensor, Tensor], ...]
 
 
 @dataclass
-class _Tape:
+class Tape:
     """What the batch norms of one forward pass use: `given` statistics, or their own batch's."""
 
     mask: Tensor | None = None
@@ -43,11 +43,16 @@ class _Tape:
 
 
 # A context variable, not a global: threads that serve different tasks do not see each other's.
-_tape: ContextVar[_Tape | None] = ContextVar("tape", default=None)
+_tape: ContextVar[Tape | None] = ContextVar("tape", default=None)
+
+
+def running() -> Tape | None:
+    """What the forward pass that is under way is made with; None for population statistics."""
+    return _tape.get()
 
 
 @contextmanager
-def _run_with(tape: _Tape) -> Iterator[None]:
+def _run_with(tape: Tape) -> Iterator[None]:
     token = _tape.set(tape)
     try:
         yield
@@ -84,16 +89,22 @@ class BatchNorm(nn.Module):
     def forward(self, x: Float[Tensor, "n features *rest"]) -> Float[Tensor, "n features *rest"]:
         """Normalise x [n, features, ...] with the statistics that this run is made with."""
         tape = _tape.get()
-        if tape is None:
-            mean, variance = self.mean, self.variance
-        elif tape.given is not None:
-            mean, variance = tape.given[tape.replayed]
-            tape.replayed += 1
-        elif not tape.keep and _fused_is_right(x, tape.mask):
+        if tape is not None and tape.given is None and not tape.keep and whole(x, tape.mask):
             return F.batch_norm(x, None, None, self.weight, self.bias, True, eps=self.eps)
-        else:
-            mean, variance = _moments(x, tape.mask)
-            tape.seen.append((mean, variance))
+        return self.affine(x, *self.statistics(x, tape))
+
+    def statistics(self, x: Tensor, tape: Tape | None) -> tuple[Tensor, Tensor]:
+        """Mean and variance [features] that this run is made with."""
+        if tape is None:
+            return self.mean, self.variance
+        if tape.given is not None:
+            tape.replayed += 1
+            return tape.given[tape.replayed - 1]
+        tape.seen.append(_moments(x, tape.mask))
+        return tape.seen[-1]
+
+    def affine(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """X with zero mean and unit variance, then the learned scale and shift."""
         # One multiply and one add over the large tensor; the rest happens on [features].
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
@@ -109,6 +120,9 @@ def _moments(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
             "a batch norm takes statistics of two values a channel or more, got one example of one "
             'value: one more example is wanted, or a net with norm="group" or "none"'
         )
+    if whole(x, mask):
+        mean, variance = Moments.apply(x)  # type: ignore[no-untyped-call]
+        return mean, variance
     if mask is None:
         variance, mean = torch.var_mean(x, dims, correction=0)
         return mean, variance
@@ -126,8 +140,56 @@ def _real_values(x: Tensor, mask: Tensor | None) -> int:
     return int(mask.sum()) * x[0, 0].numel()
 
 
-def _fused_is_right(x: Tensor, mask: Tensor | None) -> bool:
-    """Whether torch's own kernel, 1.5x faster in a training step, computes the same.
+class Moments(torch.autograd.Function):
+    """Mean and biased variance of each channel by the kernel that torch's batch norm has for it.
+
+    On CPUs it takes a twentieth of the time of `var_mean`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance [features] of x [n, features, ...]."""
+        mean, variance = moments(x)
+        ctx.save_for_backward(x, mean)
+        return mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        """Made of differentiable parts, so that there are second derivatives."""
+        return of_moments(*ctx.saved_tensors, *grads)
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel of x [n, features, ...], without a gradient."""
+    if x.ndim != 4:
+        mean, variance = torch.ops.aten.batch_norm_update_stats(x, None, None, 0.0)
+        return mean, variance
+    # The kernel adds up one by one, which costs digits where there are many values: so each column
+    # (or row) of the images by itself, and then these together.
+    n, c, h, w = x.shape
+    if x.is_contiguous(memory_format=torch.channels_last):
+        parts = torch.ops.aten.batch_norm_update_stats(
+            x.permute(0, 2, 3, 1).reshape(n * h, w * c), None, None, 0.0
+        )
+        means, variances = (part.view(w, c) for part in parts)
+    else:
+        parts = torch.ops.aten.batch_norm_update_stats(x.reshape(n, c * h, w), None, None, 0.0)
+        means, variances = (part.view(c, h).T for part in parts)
+    mean = means.mean(0)
+    return mean, variances.mean(0) + (means - mean).square().mean(0)
+
+
+def of_moments(x: Tensor, mean: Tensor, for_mean: Tensor, for_variance: Tensor) -> Tensor:
+    """The gradient for x of something whose gradients for its mean and variance are given."""
+    shape = (1, -1) + (1,) * (x.ndim - 2)
+    count = x.numel() // x.shape[1]
+    slope = 2 * for_variance / count
+    start = for_mean / count - slope * mean
+    return torch.addcmul(start.view(shape), x, slope.view(shape))
+
+
+def whole(x: Tensor, mask: Tensor | None) -> bool:
+    """Whether torch's own kernels, several times faster in a training step, compute the same.
 
     Not under vmap or torch.func.grad, where its second-order gradients are wrong; not with
     padding; and it refuses one value a channel.
@@ -161,7 +223,7 @@ def with_batch_statistics(
     Returns:
         The net's output, and the statistics for `with_statistics`.
     """
-    tape = _Tape(mask=mask)
+    tape = Tape(mask=mask)
     with _run_with(tape):
         z = _call(net, params, x)
     return z, tuple(tape.seen)
@@ -180,7 +242,7 @@ def in_training(
         >>> torch.allclose(in_training(net, x), with_batch_statistics(net, x)[0], atol=1e-5)
         True
     """
-    with _run_with(_Tape(mask=mask, keep=False)):
+    with _run_with(Tape(mask=mask, keep=False)):
         return _call(net, params, x)
 
 
@@ -200,7 +262,7 @@ def with_statistics(
         >>> torch.allclose(with_statistics(net, x[:1], statistics), z[:1], atol=1e-6)
         True
     """
-    with _run_with(_Tape(given=statistics)):
+    with _run_with(Tape(given=statistics)):
         return _call(net, params, x)
 
 

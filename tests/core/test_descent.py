@@ -1,0 +1,79 @@
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from quickstudy.core import SGD, LearnedRates, descend
+from quickstudy.errors import TaskError
+
+
+class Held:
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def cubic(params, step):
+    return ((params["w"] ** 3).sum() + (step + 1) * (params["w"] * params["b"]).sum()) / 3
+
+
+def start():
+    w = torch.tensor([0.5, -0.3], dtype=torch.float64, requires_grad=True)
+    return {"w": w, "b": torch.tensor([0.2, 0.4], dtype=torch.float64, requires_grad=True)}
+
+
+def learned_rates(params):
+    rule = LearnedRates(0.1).double()
+    rule.attach(params)
+    return rule.double()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 6])
+@pytest.mark.parametrize(
+    "make", [lambda p: SGD(0.1), lambda p: SGD(0.1, momentum=0.6), learned_rates]
+)
+def test_replaying_the_steps_gives_the_same_gradient(make, steps):
+    found = []
+    for keep_graph in (True, False):
+        params = start()
+        rule = make(params)
+        end = descend(rule, cubic, params, steps, keep_graph=keep_graph)
+        asked = [*params.values(), *(rule.parameters() if steps else ())]
+        value = (end["w"] ** 2).sum() + end["b"].prod()
+        found.append((value, *torch.autograd.grad(value, asked)))
+    for kept, replayed in zip(*found, strict=True):
+        torch.testing.assert_close(replayed, kept, rtol=1e-12, atol=1e-12)
+
+
+def test_memory_is_flat_in_the_steps():
+    def saved(steps, keep_graph):
+        """How many tensors wait for the backward pass."""
+        layer, x = nn.Linear(50, 50), torch.randn(200, 50)
+        waiting = weakref.WeakSet()
+
+        def pack(tensor):
+            waiting.add(held := Held(tensor))
+            return held
+
+        def loss(params, step):
+            return torch.func.functional_call(layer, params, (x,)).tanh().square().sum()
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held.tensor):
+            params = dict(layer.named_parameters())
+            end = descend(SGD(1e-4), loss, params, steps, keep_graph=keep_graph)
+        gc.collect()
+        assert end["weight"].requires_grad
+        return len(waiting)
+
+    assert saved(20, keep_graph=False) <= saved(2, keep_graph=False)
+    assert saved(20, keep_graph=True) > 5 * saved(2, keep_graph=True)
+
+
+def test_a_gradient_that_would_be_lost_is_refused():
+    other = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    end = descend(
+        SGD(0.1), lambda p, step: (p["w"] ** 2 * other).sum(), start(), steps=3, keep_graph=False
+    )
+    with pytest.raises(TaskError, match=r"reads a tensor \[2\] that needs a gradient"):
+        end["w"].sum().backward()
