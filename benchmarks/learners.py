@@ -174,9 +174,9 @@ def write_page(rows: list[dict]) -> None:
 
 
 def main() -> None:
-    from quickstudy.hub.catalogue import LEARNERS
+    from quickstudy.hub.catalogue import TRAINABLE
 
-    names = [name for name, cls in LEARNERS.items() if cls.family != "control"]
+    names = [name for name, cls in TRAINABLE.items() if "classes" in cls.tasks]
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--learners", nargs="+", default=names, choices=names)
     parser.add_argument("--seed", type=int, default=0)

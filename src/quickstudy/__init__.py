@@ -66,9 +66,14 @@ if TYPE_CHECKING:
     from quickstudy.hub.regressor import FewShotRegressor
     from quickstudy.learners import (
         ANIL,
+        DKT,
+        FEAT,
+        LRD2,
         MAML,
         R2D2,
+        ALPaCA,
         MatchingNet,
+        MetaBaseline,
         MetaSGD,
         NearestMean,
         ProtoNet,
@@ -77,7 +82,7 @@ if TYPE_CHECKING:
         SetTransformer,
         SupportMean,
     )
-    from quickstudy.nets import MLP, BatchNorm, Conv4
+    from quickstudy.nets import MLP, BatchNorm, Conv4, ResNet12
 
 _ROOMS = {
     "core": (
@@ -96,10 +101,10 @@ _ROOMS = {
     "hub.predictor": "Predictor deploy",
     "hub.regressor": "FewShotRegressor",
     "learners": (
-        "ANIL MAML R2D2 MatchingNet MetaSGD NearestMean ProtoNet RelationNet Reptile "
-        "SetTransformer SupportMean"
+        "ANIL DKT FEAT LRD2 MAML R2D2 ALPaCA MatchingNet MetaBaseline MetaSGD NearestMean "
+        "ProtoNet RelationNet Reptile SetTransformer SupportMean"
     ),
-    "nets": "MLP BatchNorm Conv4",
+    "nets": "MLP BatchNorm Conv4 ResNet12",
 }
 _MODULES = {"recommend": "apps.recommend"}
 """Rooms of their own name."""
@@ -107,10 +112,14 @@ _WHERE = {name: room for room, names in _ROOMS.items() for name in names.split()
 
 __all__ = [
     "ANIL",
+    "DKT",
+    "FEAT",
+    "LRD2",
     "MAML",
     "MLP",
     "R2D2",
     "SGD",
+    "ALPaCA",
     "ArtefactError",
     "BatchNorm",
     "Batching",
@@ -128,6 +137,7 @@ __all__ = [
     "LearnedRates",
     "Learner",
     "MatchingNet",
+    "MetaBaseline",
     "MetaSGD",
     "NearestMean",
     "PeerLost",
@@ -139,6 +149,7 @@ __all__ = [
     "QuickstudyError",
     "RelationNet",
     "Reptile",
+    "ResNet12",
     "RunError",
     "SetTransformer",
     "Sinusoids",

@@ -21,9 +21,14 @@ from quickstudy.core import (
 )
 from quickstudy.learners import (
     ANIL,
+    DKT,
+    FEAT,
+    LRD2,
     MAML,
     R2D2,
+    ALPaCA,
     MatchingNet,
+    MetaBaseline,
     MetaSGD,
     NearestMean,
     ProtoNet,
@@ -32,7 +37,7 @@ from quickstudy.learners import (
     SetTransformer,
     SupportMean,
 )
-from quickstudy.nets import MLP, Conv4
+from quickstudy.nets import MLP, Conv4, ResNet12
 
 WAY = 3
 
@@ -92,6 +97,21 @@ LEARNERS = {
         lambda net: RelationNet(net, 32, objective="squared_error"), rate=5e-3
     ),
     "set-transformer": Row(lambda net: SetTransformer(net, 16, heads=2, layers=1), rate=5e-3),
+    "feat": Row(lambda net: FEAT(net)),
+    "feat-cosine": Row(
+        lambda net: FEAT(net, "cosine", temperature=5.0, learn_temperature=True, contrast=0.0)
+    ),
+    "meta-baseline": Row(lambda net: MetaBaseline(net)),
+    "lrd2": Row(lambda net: LRD2(net)),
+    "lrd2-squared": Row(
+        lambda net: LRD2(net, penalty=0.1, steps=3, scale=0.5, objective="squared_error")
+    ),
+    "alpaca": Row(lambda net: ALPaCA(net, outputs=WAY)),
+    "alpaca-squared": Row(lambda net: ALPaCA(net, outputs=WAY, objective="squared_error")),
+    "dkt": Row(lambda net: DKT(net)),
+    "dkt-linear": Row(lambda net: DKT(net, "linear")),
+    "dkt-cosine": Row(lambda net: DKT(net, "cosine")),
+    "dkt-values": Row(lambda net: DKT(net, targets="values")),
     "nearest-mean": Row(lambda net: NearestMean(), trains=False),
     "support-mean": Row(lambda net: SupportMean(), trains=False),
 }
@@ -106,6 +126,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         (1, 16, 16),
     ),
     "conv4-group": (lambda: Conv4(1, width=8, size=16, norm="group"), (1, 16, 16)),
+    "resnet12": (lambda: ResNet12(1, width=(2, 4, 4, 4), size=16), (1, 16, 16)),
 }
 
 BATCHINGS = {"loop": Batching("loop"), "vmap": Batching("vmap"), "chunks": Batching("vmap", 2)}

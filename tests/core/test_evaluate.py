@@ -5,9 +5,10 @@ import torch
 
 from quickstudy.core import Batching, Examples, Judged, Learner, Task, evaluate, summarise
 from quickstudy.core.evaluate import accuracy
+from quickstudy.core.tasks import tree_map
 from quickstudy.data import Blobs, Sinusoids
 from quickstudy.errors import TaskError
-from quickstudy.learners import MAML, R2D2, NearestMean, SupportMean
+from quickstudy.learners import DKT, MAML, R2D2, NearestMean, SupportMean
 from quickstudy.nets import MLP
 
 
@@ -114,3 +115,44 @@ def test_the_error_of_each_target():
     found = evaluate(SupportMean(), Two(), tasks=3)
     assert found.errors.tolist() == [[1.0, 4.0]] * 3
     assert found.mean == 2.5
+
+
+class Certain(Learner):
+    """Says 0 with a variance of 4, whatever is asked."""
+
+    targets = "values"
+
+    def adapt(self, support):
+        return ()
+
+    def predict(self, state, x):
+        return torch.zeros_like(x)
+
+    def predictive(self, state, x):
+        return torch.zeros_like(x), torch.full_like(x, 4.0)
+
+
+class Spaced:
+    """Two targets for each of four queries, the last of which is padding."""
+
+    def sample(self, count, generator):
+        y = torch.tensor([[0.0, 1.0], [3.2, -3.4], [9.0, 0.0], [torch.nan, torch.nan]])
+        mask = torch.tensor([1.0, 1.0, 1.0, 0.0])
+        half = Examples(torch.where(y.isnan(), 0.0, y), y, mask)
+        return tree_map(lambda t: t.expand(count, *t.shape), Task(half, half))
+
+
+@pytest.mark.parametrize("batching", ["loop", "vmap"])
+def test_who_is_unsure_is_judged_by_density_and_coverage(batching):
+    found = evaluate(Certain(), Spaced(), tasks=21, batching=Batching(batching))
+    targets = torch.tensor([0.0, 1.0, 3.2, -3.4, 9.0, 0.0])
+    density = torch.distributions.Normal(0.0, 2.0).log_prob(targets).mean()
+    # The central 90% end at 1.645 deviations, 3.29: all but two of the six lie within.
+    wanted = torch.stack([-density, torch.tensor(4 / 6)]).expand(21, 2)
+    torch.testing.assert_close(found.predictive, wanted)
+    assert found.mean == pytest.approx(targets.square().mean().item())
+
+
+def test_who_says_nothing_of_it_is_not():
+    assert evaluate(SupportMean(), Spaced(), tasks=2).predictive is None
+    assert evaluate(DKT(MLP(2, [], 4)), Blobs(), tasks=2).predictive is None

@@ -100,9 +100,13 @@ def test_what_cannot_be_trained():
     with pytest.raises(RunError, match=r"NearestMean has nothing to train"):
         build_learner(TrainConfig(learner="nearestmean"), IMAGE)
     with pytest.raises(
-        RunError, match=r"ProtoNet learns classes, and .* learners for those: ANIL, MAML"
+        RunError, match=r"ProtoNet learns classes, and .* learners for those: ANIL, DKT, MAML"
     ):
         build((1,), outputs=1, width=None, down=None)
+    with pytest.raises(
+        RunError, match=r"ALPaCA learns values, and .* glyphs are classes; .* for those: ANIL"
+    ):
+        build(learner="alpaca")
     with pytest.raises(RunError, match=r"Conv4 takes images .*use --backbone MLP"):
         build((7,), backbone="conv4")
 

@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 
@@ -123,6 +124,18 @@ def test_real_targets_have_a_control_and_no_calibration():
     assert "squared_error" in result
     assert "ece" not in result
     assert result["inner_steps"] == 1
+
+
+def test_who_says_how_sure_it_is_gets_two_figures_more(tmp_path, call):
+    result = judge(qs.DKT(qs.MLP(1), targets="values"), qs.Sinusoids(), Setting(tasks=5))
+    assert 0 <= result["coverage90"] <= 1
+    assert math.isfinite(result["nll"])
+    assert "coverage90" not in result["control"]
+    options = ["--data", "sinusoids", "--learner", "alpaca", "--steps", 2, "--validation-tasks", 2]
+    assert call("train", *options, "--out", tmp_path / "run").code == 0
+    told = call("evaluate", tmp_path / "run", "--tasks", 5, "--json").json
+    said = call("evaluate", tmp_path / "run", "--tasks", 5).out
+    assert f"hold {100 * told['coverage90']:.1f} % of the targets" in said
 
 
 class Undefined(qs.NearestMean):

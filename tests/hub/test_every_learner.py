@@ -8,7 +8,7 @@ from hub.folders import SMALL, draw_folder
 from quickstudy import FewShotClassifier
 from quickstudy.hub.catalogue import LEARNERS, TRAINABLE
 
-TRAINED = list(TRAINABLE)
+TRAINED = [name for name, cls in TRAINABLE.items() if "classes" in cls.tasks]
 TINY = ["--steps", "2", *(option for option in SMALL if option not in ("--learner", "protonet"))]
 
 

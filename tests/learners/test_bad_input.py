@@ -12,9 +12,14 @@ from quickstudy.data import Sinusoids
 from quickstudy.errors import RunError, TaskError
 from quickstudy.learners import (
     ANIL,
+    DKT,
+    FEAT,
+    LRD2,
     MAML,
     R2D2,
+    ALPaCA,
     MatchingNet,
+    MetaBaseline,
     MetaSGD,
     ProtoNet,
     RelationNet,
@@ -33,6 +38,10 @@ CLASSIFIERS = [
     ANIL,
     Reptile,
     SetTransformer,
+    FEAT,
+    MetaBaseline,
+    LRD2,
+    DKT,
 ]
 WITH_OUTPUTS = [MAML, MetaSGD, ANIL, Reptile]
 
@@ -128,13 +137,13 @@ def test_other_impossible_counts_are_refused():
         ANIL(MLP(5), steps=0)
 
 
-@pytest.mark.parametrize("learner", [*WITH_OUTPUTS, RelationNet, SetTransformer])
+@pytest.mark.parametrize("learner", [*WITH_OUTPUTS, RelationNet, SetTransformer, FEAT, ALPaCA])
 def test_a_net_has_to_say_its_features(learner):
     with pytest.raises(TaskError, match=f"^{learner.__name__} needs a net that says its output"):
         learner(torch.nn.Linear(5, 5))
 
 
-@pytest.mark.parametrize("learner", CLASSIFIERS)
+@pytest.mark.parametrize("learner", [*CLASSIFIERS, ALPaCA])
 def test_torchs_own_batch_norm_is_refused(learner):
     net = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.BatchNorm1d(4))
     net.features = 4

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
 from quickstudy.core import Examples, examples, fit
-from quickstudy.core.functional import ABSENT
+from quickstudy.core.functional import ABSENT, logistic
 from quickstudy.data import Blobs
 from quickstudy.errors import TaskError
-from quickstudy.learners import R2D2
+from quickstudy.learners import LRD2, R2D2
 from quickstudy.nets import MLP
 
 
@@ -78,3 +78,73 @@ def test_equal_examples_are_no_trouble_where_there_is_a_penalty():
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(TaskError, match=message):
         R2D2(MLP(5), **arguments)
+
+
+def one_against_all(z, labels, way, penalty):
+    """Weights [d, way] by scikit-learn, each class for itself."""
+    each = LogisticRegression(C=1 / penalty, fit_intercept=False, tol=1e-10, max_iter=10_000)
+    return np.stack([each.fit(z, labels == k).coef_[0].copy() for k in range(way)], axis=1)
+
+
+@pytest.mark.parametrize(("n", "d"), [(5, 9), (12, 3), (4, 4)])
+@pytest.mark.parametrize("penalty", [0.05, 1.0])
+def test_classes_are_regressed_one_against_all_as_by_scikit_learn(n, d, penalty):
+    torch.manual_seed(0)
+    z, labels, x = torch.randn(n, d), torch.arange(n) % 3, torch.randn(5, d).double()
+    learner = LRD2(nn.Identity(), penalty, steps=15, scale=2.0).double()
+    # An unlabelled row and a way without support: neither changes what the others get.
+    support = examples(
+        torch.cat([z, 9 * torch.ones(1, d)]), torch.cat([labels, torch.tensor([-1])]), way=4
+    )
+    support = Examples(*(t.double() for t in support))
+    state = learner.adapt(support)
+    weights = one_against_all(z.double().numpy(), labels.numpy(), 3, penalty)
+    np.testing.assert_allclose(state["weights"][:, :3].detach().numpy(), weights, atol=1e-5)
+    logits = learner.predict(state, x).detach()
+    np.testing.assert_allclose(logits[:, :3].numpy(), 2 * x.numpy() @ weights, atol=1e-4)
+    assert (logits[:, 3] == ABSENT).all()
+
+
+def test_both_forms_of_newtons_step_are_the_same_step():
+    torch.manual_seed(0)
+    z, y = torch.randn(6, 6).double(), torch.eye(3).double()[torch.arange(6) % 3]
+    wide = torch.cat([z, torch.zeros(6, 1).double()], 1)  # n < d
+    for steps in (1, 2, 4):
+        narrow = logistic(z, y, torch.ones(6).double(), 0.3, steps)
+        other = logistic(wide, y, torch.ones(6).double(), 0.3, steps)
+        torch.testing.assert_close(narrow, other[:6])
+    # The first step, from zero, is ridge regression: on 2 and -2, all weights being a quarter.
+    first = Ridge(alpha=4 * 0.3, fit_intercept=False).fit(z.numpy(), 4 * y.numpy() - 2)
+    ours = logistic(z, y, torch.ones(6).double(), 0.3, 1)
+    np.testing.assert_allclose(ours.numpy(), first.coef_.T, rtol=1e-9)
+
+
+def test_a_regression_that_is_sure_has_finite_weights_and_gradients():
+    z = (10 * torch.eye(4, 9)).requires_grad_()
+    y = torch.eye(2)[torch.arange(4) % 2]
+    weights = logistic(z, y, torch.ones(4), 1e-3, 20)
+    assert ((z @ weights > 5) == (y > 0)).all()
+    weights.sum().backward()
+    assert z.grad.isfinite().all()
+
+
+def test_penalty_and_scale_of_the_logistic_regression_are_learned():
+    torch.manual_seed(0)
+    learner = LRD2(MLP(2, [8], 4), penalty=2.0, scale=3.0)
+    for _ in fit(learner, Blobs(way=3, shot=2), steps=5):
+        pass
+    assert learner.log_penalty.exp().item() != pytest.approx(2.0, abs=1e-4)
+    assert learner.slope.item() != pytest.approx(3.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"penalty": 0.0}, "penalty of a logistic regression must be positive, got 0.0"),
+        ({"steps": 0}, "one step or more, got 0"),
+        ({"scale": float("nan")}, "scale of the logits must be positive, got nan"),
+    ],
+)
+def test_impossible_logistic_regressions_are_refused(arguments, message):
+    with pytest.raises(TaskError, match=message):
+        LRD2(MLP(5), **arguments)

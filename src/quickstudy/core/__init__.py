@@ -5,7 +5,14 @@ from quickstudy.core.calibration import calibration_table, expected_calibration_
 from quickstudy.core.descent import descend
 from quickstudy.core.evaluate import Evaluation, Judged, evaluate, evaluations, gather, summarise
 from quickstudy.core.fit import Fit, Progress, fit
-from quickstudy.core.learner import Learner, State, cross_entropy, squared_error
+from quickstudy.core.learner import (
+    Learner,
+    Predictive,
+    State,
+    cross_entropy,
+    gaussian_nll,
+    squared_error,
+)
 from quickstudy.core.rule import SGD, LearnedRates, UpdateRule
 from quickstudy.core.tasks import (
     Examples,
@@ -30,6 +37,7 @@ __all__ = [
     "Judged",
     "LearnedRates",
     "Learner",
+    "Predictive",
     "Progress",
     "State",
     "Task",
@@ -46,6 +54,7 @@ __all__ = [
     "expected_calibration_error",
     "fit",
     "gather",
+    "gaussian_nll",
     "map_tasks",
     "move",
     "one_hot",

@@ -11,12 +11,16 @@ from torch import Tensor
 from quickstudy.core.batching import AUTO, Batching, device_of, map_tasks
 from quickstudy.core.calibration import calibration_table, expected_calibration_error
 from quickstudy.core.distributed import put_together, ranks, share
-from quickstudy.core.learner import Learner
+from quickstudy.core.learner import Learner, Predictive, gaussian_nll
 from quickstudy.core.tasks import Task, TaskSource, check_targets, move, zero_padding
 from quickstudy.errors import TaskError
 
 SAMPLED_TOGETHER = 20
 """Tasks drawn at a time; a constant, so that a seed means the same tasks for every learner."""
+
+
+CENTRAL90 = 1.6449
+"""How many standard deviations from the mean of a normal distribution its central 90% ends."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class Evaluation:
         calibration: the answers of all tasks by confidence, [bins, 3], see `calibration_table`;
             None for real targets.
         errors: the mean squared error of each real target, [tasks, outputs]; None for classes.
+        predictive: of each task the mean negative log density of its real targets, and the share of
+            them in the central 90% of what was predicted, [tasks, 2]; None for classes, and for
+            learners that say nothing of how sure they are.
     """
 
     mean: float
@@ -41,6 +48,7 @@ class Evaluation:
     values: Tensor = field(default_factory=lambda: torch.zeros(0), repr=False, compare=False)
     calibration: Tensor | None = field(default=None, repr=False, compare=False)
     errors: Tensor | None = field(default=None, repr=False, compare=False)
+    predictive: Tensor | None = field(default=None, repr=False, compare=False)
 
     @property
     def score(self) -> float:
@@ -65,11 +73,13 @@ class Judged(NamedTuple):
         values: the tasks' figures, [tasks].
         calibration: their answers by confidence, [tasks, bins, 3]; None for real targets.
         errors: the mean squared error of each real target, [tasks, outputs]; None for classes.
+        predictive: surprise and coverage of each task, [tasks, 2], see `Evaluation`.
     """
 
     values: Float[Tensor, " tasks"]
     calibration: Float[Tensor, "tasks bins 3"] | None = None
     errors: Float[Tensor, "tasks outputs"] | None = None
+    predictive: Float[Tensor, "tasks 2"] | None = None
 
 
 def gather(parts: Iterable[Judged]) -> Judged:
@@ -79,8 +89,8 @@ def gather(parts: Iterable[Judged]) -> Judged:
         >>> gather([Judged(torch.zeros(2)), Judged(torch.ones(1))]).values
         tensor([0., 0., 1.])
     """
-    figures, tables, errors = ([*column] for column in zip(*parts, strict=True))
-    return Judged(torch.cat([part.cpu() for part in figures]), _joined(tables), _joined(errors))
+    figures, *others = ([*column] for column in zip(*parts, strict=True))
+    return Judged(torch.cat([part.cpu() for part in figures]), *map(_joined, others))
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:
@@ -99,12 +109,13 @@ def summarise(
         >>> print(summarise(Judged(torch.tensor([0.5, 1.0, 0.75, 0.75]))))
         75.0 ± 20.0 %
     """
-    values, calibration, errors = judged
+    values, calibration, errors, predictive = judged
     values = values.double()
     n = values.numel()
     spread = float(values.std()) / n**0.5 if n > 1 else float("nan")
     table = None if calibration is None else calibration.double().sum(0)
-    return Evaluation(float(values.mean()), 1.96 * spread, n, metric, values, table, errors)
+    mean = float(values.mean())
+    return Evaluation(mean, 1.96 * spread, n, metric, values, table, errors, predictive)
 
 
 def accuracy(
@@ -138,11 +149,15 @@ def evaluations(
     if tasks < 1:
         raise TaskError(f"an evaluation needs at least one task, got {tasks}")
     metric = metric or metric_of(learner)
+    sure = learner if metric == "squared_error" and isinstance(learner, Predictive) else None
 
     def judge(task: Task) -> tuple[Tensor, ...]:
         task = task._replace(query=zero_padding(task.query))
-        prediction = learner.answer(task)
-        _, y, mask = task.query
+        x, y, mask = task.query
+        if sure:
+            prediction, variance = sure.predictive(learner.adapt(task.support), x)
+        else:
+            prediction = learner.answer(task)
         wrong = ~prediction.isfinite().all(-1) & (mask > 0)
         # Logits that are no numbers are not chance: the figure is none either.
         known = torch.where(wrong.any(), torch.nan, 1.0)
@@ -150,9 +165,10 @@ def evaluations(
             return known * accuracy(prediction, y, mask), calibration_table(prediction, y, mask)
         rows = torch.where(mask[:, None] > 0, (prediction - y) ** 2, 0.0)
         errors = rows.sum(0) / mask.sum().clamp(min=1)
-        return known * errors.mean(), known * errors
+        told = known * errors.mean(), known * errors
+        return (*told, known * _honesty(prediction, variance, y, mask)) if sure else told
 
-    beside = "calibration" if metric == "accuracy" else "errors"
+    beside = ("calibration",) if metric == "accuracy" else ("errors", "predictive")
     generator = torch.Generator().manual_seed(seed)
     modes = [(module, module.training) for module in learner.modules()]
     learner.eval()
@@ -166,11 +182,18 @@ def evaluations(
                 divided = together and count >= ranks()[1]
                 mine = share(batch) if divided else batch
                 parts = map(torch.cat, zip(*map_tasks(judge, mine, learner, batching), strict=True))
-                figures, more = (put_together(p, count) if divided else p for p in parts)
-                yield Judged(figures, **{beside: more})
+                figures, *more = (put_together(p, count) if divided else p for p in parts)
+                yield Judged(figures, **dict(zip(beside, more, strict=False)))
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _honesty(means: Tensor, variances: Tensor, y: Tensor, mask: Tensor) -> Float[Tensor, " 2"]:
+    """Mean negative log density of the targets, and the share of them in the central 90%."""
+    inside = ((y - means).abs() <= CENTRAL90 * variances.sqrt()).to(y.dtype).mean(-1)
+    covered = torch.where(mask > 0, mask * inside, 0.0).sum() / mask.sum().clamp(min=1)
+    return torch.stack([gaussian_nll(means, variances, y, mask), covered])
 
 
 def metric_of(learner: Learner) -> Literal["accuracy", "squared_error"]:

@@ -6,6 +6,7 @@ Each is written for one task, respects the mask, and runs under `torch.func.vmap
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from quickstudy.errors import TaskError
 
@@ -131,22 +132,97 @@ def ridge(
 
 
 def _solve(gram: Tensor, penalty: Tensor | float, right: Tensor) -> Tensor:
-    """(gram + penalty I)^-1 right, by Cholesky, which finds out a system that has no solution.
+    """(gram + penalty I)^-1 right, of one system or many."""
+    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    factor = cholesky(gram + penalty * eye, "the ridge regression", "the penalty")
+    return torch.cholesky_solve(right, factor)
 
-    NaN for a system that is not finite: what is wrong came before the regression, in features that
-    have blown up, and whoever sees the loss decides (`Fit` stops, or skips the step).
+
+def cholesky(
+    system: Float[Tensor, "*many n n"], what: str, term: str
+) -> Float[Tensor, "*many n n"]:
+    """The lower Cholesky factor, which finds out a system that has no solution.
+
+    NaN for a system that is not finite: what is wrong came before it, in features that have blown
+    up, and whoever sees the loss decides (`Fit` stops, or skips the step).
+
+    Args:
+        system: symmetric and positive, but for rounding.
+        what: is being solved, for the message.
+        term: what on the diagonal has become too small, for the message.
+
+    Raises:
+        TaskError: a system that is singular in floating point.
+
+    Examples:
+        >>> cholesky(torch.tensor([[4.0, 0.0], [0.0, 9.0]]), "the regression", "the penalty")
+        tensor([[2., 0.],
+                [0., 3.]])
     """
-    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    system = gram + penalty * eye
-    finite = system.isfinite().all()
+    eye = torch.eye(system.shape[-1], dtype=system.dtype, device=system.device)
+    finite = system.isfinite().all(-1, keepdim=True).all(-2, keepdim=True)
     try:
         factor = torch.linalg.cholesky(torch.where(finite, system, eye))
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         raise TaskError(
-            "the ridge regression is singular: examples repeat each other and the penalty "
-            "is too small to tell them apart; wanted a larger one"
+            f"{what} is singular: examples repeat each other and {term} is too small to tell "
+            "them apart; wanted a larger one"
         ) from None
-    return torch.where(finite, torch.cholesky_solve(right, factor), torch.nan)
+    return torch.where(finite, factor, torch.nan)
+
+
+def logistic(
+    z: Float[Tensor, "n d"],
+    y: Float[Tensor, "n way"],
+    mask: Float[Tensor, " n"],
+    penalty: Float[Tensor, ""] | float,
+    steps: int,
+) -> Float[Tensor, "d way"]:
+    """Logistic regression of each class against all others, by Newton's method from zero weights.
+
+    Each column minimises the sum of its log losses and penalty / 2 times its square (Bertinetto et
+    al. 2019, section 3.3). Solves whichever systems are smaller: [d, d], or [n, n] in the form of
+    Rasmussen & Williams 2006, algorithm 3.1. Neither divides by a weight p (1 - p), which vanishes
+    where the regression is sure.
+
+    Args:
+        z: features, [n, d].
+        y: one-hot labels, [n, way].
+        mask: [n], 1 for a real row.
+        penalty: > 0; the larger, the smaller the weights.
+        steps: of Newton's method.
+
+    Returns:
+        Weights [d, way]; NaN where the features are not finite, or their squares are not.
+
+    Raises:
+        TaskError: a penalty that has become too small for the features, with n >= d.
+
+    Examples:
+        >>> z, y = torch.tensor([[1.0], [-1.0]]), torch.eye(2)
+        >>> logistic(z, y, torch.ones(2), penalty=1.0, steps=8)  # w = 2 sigmoid(-w)
+        tensor([[ 0.6748, -0.6748]])
+    """
+    n, d = z.shape
+    z, y = zero_masked(z, mask), zero_masked(y, mask)
+    real = (mask > 0).to(z.dtype)[:, None]
+    gram = z @ z.T / penalty
+    weights = z.new_zeros(d, y.shape[1])
+    for _ in range(steps):
+        scores = z @ weights
+        # The root of p (1 - p), not by a square root, whose slope at 0 is infinite.
+        slopes = real * (0.5 * (logsigmoid(scores) + logsigmoid(-scores))).exp()
+        right = slopes.square() * scores + y - real * scores.sigmoid()
+        root = slopes.T[:, :, None]
+        if n < d:
+            system = torch.eye(n, dtype=z.dtype, device=z.device) + root * gram * root.mT
+            factor = cholesky(system, "the logistic regression", "the penalty")
+            inner = torch.cholesky_solve(root * (gram @ right).T[:, :, None], factor)
+            weights = z.T @ (right - (root * inner)[:, :, 0].T) / penalty
+        else:
+            seen = root * z
+            weights = _solve(seen.mT @ seen, penalty, (z.T @ right).T[:, :, None])[:, :, 0].T
+    return weights
 
 
 def forbid_absent(

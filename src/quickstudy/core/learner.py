@@ -1,8 +1,9 @@
 """The one interface: a learner adapts to a support set and predicts with what it got."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -48,6 +49,23 @@ def squared_error(
     """
     error = ((means - y) ** 2).mean(-1)
     rows = torch.where(mask > 0, mask * error, torch.zeros_like(error))
+    return rows.sum() / mask.sum().clamp(min=1)
+
+
+def gaussian_nll(
+    means: Float[Tensor, "m d"],
+    variances: Float[Tensor, "m d"],
+    y: Float[Tensor, "m d"],
+    mask: Float[Tensor, " m"],
+) -> Float[Tensor, ""]:
+    """Mean negative log density of the real rows' targets, each by a normal distribution.
+
+    Examples:
+        >>> gaussian_nll(torch.zeros(1, 1), torch.ones(1, 1), torch.ones(1, 1), torch.ones(1))
+        tensor(1.4189)
+    """
+    surprise = ((y - means) ** 2 / variances + (2 * math.pi * variances).log()) / 2
+    rows = torch.where(mask > 0, mask * surprise.mean(-1), 0.0)
     return rows.sum() / mask.sum().clamp(min=1)
 
 
@@ -159,3 +177,12 @@ class Learner(nn.Module, ABC):
     def probabilities(self, state: State, x: Inputs) -> Float[Tensor, "m way"]:
         """Class probabilities of the queries, softmax of `predict`."""
         return torch.softmax(self.predict(state, x), dim=-1)
+
+
+@runtime_checkable
+class Predictive(Protocol):
+    """A learner that also says how sure it is of the values that it predicts; see `ALPaCA`."""
+
+    def predictive(self, state: State, x: Inputs) -> tuple[Tensor, Tensor]:
+        """Means [m, d], as `predict` gives them, and variances [m, d] of what would be observed."""
+        ...

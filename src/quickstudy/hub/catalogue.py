@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import torch
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
@@ -153,13 +153,15 @@ def build_learner(
         for name in told:
             if getattr(config, name):
                 raise RunError(f"{cls.__name__} has no backbone, so it takes no {_flag(name)}")
+    kind: Literal["classes", "values"] = "classes" if outputs is None else "values"
+    if kind not in cls.tasks:
+        able = [n for n, c in TRAINABLE.items() if kind in c.tasks]
+        what = "real numbers" if kind == "values" else kind
+        raise RunError(
+            f"{cls.__name__} learns {cls.tasks[0]}, and the targets of {config.data} are {what}; "
+            f"learners for those: {', '.join(able)}"
+        )
     if outputs is not None:
-        if "values" not in cls.tasks:
-            able = [n for n, c in TRAINABLE.items() if "values" in c.tasks]
-            raise RunError(
-                f"{cls.__name__} learns classes, and the targets of {config.data} are real "
-                f"numbers; learners for those: {', '.join(able)}"
-            )
         wanted = {"outputs": outputs, "targets": "values"}
         options = {k: v for k, v in wanted.items() if k in parameters(cls)} | options
     built: Learner = cls(**options)

@@ -175,8 +175,8 @@ def judge(
 
     Returns:
         accuracy and interval95 in 0..1, ece (or squared_error and interval95; of a table also
-        units and rmse), tasks, ways, shots, queries, inner_steps, control (name, and the same
-        figures), transductive, seed.
+        units and rmse, of a learner that says how sure it is nll and coverage90), tasks, ways,
+        shots, queries, inner_steps, control (name, and the same figures), transductive, seed.
 
     Raises:
         RunError: inner steps for a learner that adapts without.
@@ -212,6 +212,8 @@ def as_row(
 def _scored(score: Evaluation, data: Source | None) -> dict[str, Any]:
     told = {score.metric: score.mean, "interval95": score.interval95}
     told |= {} if score.ece is None else {"ece": score.ece}
+    if score.predictive is not None:
+        told |= dict(zip(("nll", "coverage90"), score.predictive.mean(0).tolist(), strict=True))
     figures = {k: round(v, 6) if math.isfinite(v) else None for k, v in told.items()}
     return figures | (in_units(data, score) if data is not None else {})
 

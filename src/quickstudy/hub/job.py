@@ -306,7 +306,7 @@ def gap_of(row: Mapping[str, Any]) -> float | None:
 def described(evaluation: Evaluation) -> dict[str, JsonValue]:
     """An evaluation as JSON."""
     told = asdict(evaluation)
-    del told["values"], told["calibration"], told["errors"]
+    del told["values"], told["calibration"], told["errors"], told["predictive"]
     return told | {key: _finite(told[key]) for key in ("mean", "interval95")}
 
 

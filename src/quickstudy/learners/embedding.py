@@ -78,11 +78,10 @@ class EmbeddingLearner(Learner):
 
         As in the code of Snell et al. 2017, support and query share one forward pass then.
         """
-        if not self.training:
-            return super().loss(task)
         both, n = together(task), len(task.support.mask)
         halves = (tree_map(lambda t: t[:n], both), tree_map(lambda t: t[n:], both))
-        return self.loss_of(in_training(self.net, both.x, both.mask), Task(*halves))
+        z = in_training(self.net, both.x, both.mask) if self.training else self.embed(both.x)
+        return self.loss_of(z, Task(*halves))
 
     def loss_of(self, z: Float[Tensor, "n_and_m d"], task: Task) -> Float[Tensor, ""]:
         """The objective on the query, from the embeddings of support and query, in this order.

@@ -1,7 +1,7 @@
 """Prototypical networks."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -56,7 +56,7 @@ class ProtoNet(EmbeddingLearner):
     paper = "Snell et al. 2017, Prototypical networks for few-shot learning"
     meta_learned = "the embedding"
     adapt_cost = "one forward pass of the support"
-    also = ("prototypical", "prototypical networks")
+    also: ClassVar[tuple[str, ...]] = ("prototypical", "prototypical networks")
 
     def __init__(
         self,
@@ -95,13 +95,26 @@ class ProtoNet(EmbeddingLearner):
 
     def compare(self, state: State, z: Float[Tensor, "m d"]) -> Float[Tensor, "m way"]:
         """Negative squared distances, or cosines, to the prototypes, at the temperature."""
-        means = state["sums"] / state["counts"].clamp(min=1)[:, None]
+        return self.likeness(z, self.prototypes(state), state["counts"])
+
+    def prototypes(self, state: State) -> Float[Tensor, "way d"]:
+        """What stands for each class: the mean of its support."""
+        means: Tensor = state["sums"] / state["counts"].clamp(min=1)[:, None]
+        return means
+
+    def likeness(
+        self,
+        z: Float[Tensor, "m d"],
+        classes: Float[Tensor, "way d"],
+        counts: Float[Tensor, " way"],
+    ) -> Float[Tensor, "m way"]:
+        """Logits of embeddings, from what stands for each class and how many examples it has."""
         temperature = self.log_temperature.exp()
         if self.distance == "euclidean":
-            logits = -squared_distances(z, means) / temperature
+            logits = -squared_distances(z, classes) / temperature
         else:
-            logits = cosine_similarities(z, means) * temperature
-        return forbid_absent(logits, state["counts"])
+            logits = cosine_similarities(z, classes) * temperature
+        return forbid_absent(logits, counts)
 
     def extend(self, state: State, support: Examples) -> State:
         """The state after more examples of the same ways; equals adapting to all at once."""
@@ -113,7 +126,7 @@ class ProtoNet(EmbeddingLearner):
         labels = torch.cat([half.y * half.mask[:, None] for half in task])
         shots = (task.support.y * task.support.mask[:, None]).sum(0)
         total, asked = z.new_zeros(()), z.new_zeros(())
-        for turn in range(self.turns):
+        for turn in range(self.turns if self.training else 1):
             support, query = _roles(labels, shots, turn)
             logits = self.compare(self.summarise(z, support), z)
             loss = self.measure(logits, query.y, query.mask)

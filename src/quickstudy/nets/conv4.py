@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.errors import TaskError
+from quickstudy.nets.layout import Convolution, images, prefer_channels_last
 from quickstudy.nets.norm import make_norm
 from quickstudy.nets.norm_pool import PooledBatchNorm
 
@@ -37,6 +37,7 @@ class Conv4(nn.Module):
         TaskError: an image too small to be halved so often, or an unknown option.
 
     Examples:
+        >>> import torch
         >>> net = Conv4(channels=1, size=28)
         >>> net(torch.rand(5, 1, 28, 28)).shape, net.features
         (torch.Size([5, 64]), 64)
@@ -82,13 +83,8 @@ class Conv4(nn.Module):
                 f"{halvings} halvings need images of {2**halvings} pixels, got {size}x{size}"
             )
         self.blocks = nn.Sequential(*blocks)
-        # Pooling in channels_last costs a tenth on CPUs. The weights have to be in it too: an image
-        # of one channel has no layout of its own. Torch's group norm fails in it under vmap.
         if norm != "group":
-            for convolution in self.modules():
-                if isinstance(convolution, nn.Conv2d):
-                    weight = convolution.weight.detach().to(memory_format=torch.channels_last)
-                    convolution.weight = nn.Parameter(weight)
+            prefer_channels_last(self)
         self.maps = (widths[-1], side, side)
         self.features = math.prod(self.maps)
 
@@ -98,18 +94,13 @@ class Conv4(nn.Module):
         Raises:
             TaskError: images of another shape.
         """
-        wanted = (self.channels, self.size, self.size)
-        if tuple(x.shape[1:]) != wanted:
-            raise TaskError(f"this net takes images {list(wanted)}, got {list(x.shape[1:])}")
-        # vmap cannot express the layout.
-        if not torch._C._functorch.is_batchedtensor(x):
-            x = x.contiguous(memory_format=torch.channels_last)
-        return self.blocks(x).flatten(1)  # type: ignore[no-any-return]
+        z: Tensor = self.blocks(images(x, self.channels, self.size))
+        return z.flatten(1)
 
 
 def _block(incoming: int, outgoing: int, halves: str, norm: str, norm_last: bool) -> nn.Sequential:
     # A batch norm subtracts the mean, and any bias with it.
-    convolution = nn.Conv2d(
+    convolution = Convolution(
         incoming, outgoing, 3, 2 if halves == "stride" else 1, padding=1, bias=norm != "batch"
     )
     if halves == "pool" and norm == "batch" and not norm_last:

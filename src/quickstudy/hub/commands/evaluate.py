@@ -165,6 +165,9 @@ def _show(result: dict[str, Any]) -> None:
     if "ece" in result:
         ece, other = (_ece(row) for row in (result, control))
         console.print(f"  {'calibration error (ECE)':<24} {ece} (control {other})")
+    if result.get("coverage90") is not None:
+        covered = f"hold {100 * result['coverage90']:.1f} % of the targets"
+        console.print(f"  {'90 % intervals':<24} {covered}")
     if "rmse" in result:
         console.print(f"  squared error in {result['units']}", markup=False)
         said = ", ".join(f"{name} {error:.4g}" for name, error in result["rmse"].items())

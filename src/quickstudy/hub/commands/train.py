@@ -79,7 +79,7 @@ def train(
     ] = None,
     backbone: Annotated[
         str | None,
-        _option(text="Conv4, MLP, ... Default: Conv4 for images, else MLP.", panel=LEARNER),
+        _option(text="Conv4, ResNet12, MLP. Default: Conv4 for images, else MLP.", panel=LEARNER),
     ] = None,
     width: Annotated[
         int | None, _option(text="Filters in each block of the backbone.", panel=LEARNER)
