@@ -66,12 +66,16 @@ if TYPE_CHECKING:
     from quickstudy.hub.regressor import FewShotRegressor
     from quickstudy.learners import (
         ANIL,
+        BDCSPN,
         DKT,
         FEAT,
         LRD2,
         MAML,
+        PTMAP,
         R2D2,
+        TIM,
         ALPaCA,
+        LaplacianShot,
         MatchingNet,
         MetaBaseline,
         MetaSGD,
@@ -80,6 +84,7 @@ if TYPE_CHECKING:
         RelationNet,
         Reptile,
         SetTransformer,
+        SoftKMeans,
         SupportMean,
     )
     from quickstudy.nets import MLP, BatchNorm, Conv4, ResNet12
@@ -101,8 +106,9 @@ _ROOMS = {
     "hub.predictor": "Predictor deploy",
     "hub.regressor": "FewShotRegressor",
     "learners": (
-        "ANIL DKT FEAT LRD2 MAML R2D2 ALPaCA MatchingNet MetaBaseline MetaSGD NearestMean "
-        "ProtoNet RelationNet Reptile SetTransformer SupportMean"
+        "ANIL BDCSPN DKT FEAT LRD2 MAML PTMAP R2D2 TIM ALPaCA LaplacianShot MatchingNet "
+        "MetaBaseline MetaSGD NearestMean ProtoNet RelationNet Reptile SetTransformer "
+        "SoftKMeans SupportMean"
     ),
     "nets": "MLP BatchNorm Conv4 ResNet12",
 }
@@ -112,13 +118,16 @@ _WHERE = {name: room for room, names in _ROOMS.items() for name in names.split()
 
 __all__ = [
     "ANIL",
+    "BDCSPN",
     "DKT",
     "FEAT",
     "LRD2",
     "MAML",
     "MLP",
+    "PTMAP",
     "R2D2",
     "SGD",
+    "TIM",
     "ALPaCA",
     "ArtefactError",
     "BatchNorm",
@@ -134,6 +143,7 @@ __all__ = [
     "Fit",
     "Groups",
     "History",
+    "LaplacianShot",
     "LearnedRates",
     "Learner",
     "MatchingNet",
@@ -153,6 +163,7 @@ __all__ = [
     "RunError",
     "SetTransformer",
     "Sinusoids",
+    "SoftKMeans",
     "SupportMean",
     "Task",
     "TaskError",

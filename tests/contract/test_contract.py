@@ -249,7 +249,8 @@ def test_8_it_says_what_it_is(name):
     cls = getattr(quickstudy.learners, name)
     rows = [(row, row.make(MLP(6, [8], 8))) for row in zoo.LEARNERS.values()]
     rows = [(row, made) for row, made in rows if type(made) is cls]
-    assert cls.family in ("gradient", "metric", "closed form", "in context", "control")
+    families = ("gradient", "metric", "closed form", "in context", "transductive", "control")
+    assert cls.family in families
     assert all((cls.family == "control") != row.trains for row, _ in rows)
     assert (cls.meta_learned == "nothing") == (cls.family == "control")
     assert {made.targets for _, made in rows} == set(cls.tasks)  # each kind stands in the zoo

@@ -21,12 +21,16 @@ from quickstudy.core import (
 )
 from quickstudy.learners import (
     ANIL,
+    BDCSPN,
     DKT,
     FEAT,
     LRD2,
     MAML,
+    PTMAP,
     R2D2,
+    TIM,
     ALPaCA,
+    LaplacianShot,
     MatchingNet,
     MetaBaseline,
     MetaSGD,
@@ -35,6 +39,7 @@ from quickstudy.learners import (
     RelationNet,
     Reptile,
     SetTransformer,
+    SoftKMeans,
     SupportMean,
 )
 from quickstudy.nets import MLP, Conv4, ResNet12
@@ -112,6 +117,18 @@ LEARNERS = {
     "dkt-linear": Row(lambda net: DKT(net, "linear")),
     "dkt-cosine": Row(lambda net: DKT(net, "cosine")),
     "dkt-values": Row(lambda net: DKT(net, targets="values")),
+    "soft-k-means": Row(lambda net: SoftKMeans(net)),
+    "soft-k-means-distractors": Row(
+        lambda net: SoftKMeans(net, 2.0, True, steps=2, distractors=True)
+    ),
+    "bd-cspn": Row(lambda net: BDCSPN(net)),
+    "bd-cspn-all": Row(lambda net: BDCSPN(net, most=None)),
+    "tim": Row(lambda net: TIM(net, steps=10)),
+    "tim-no-marginal": Row(lambda net: TIM(net, marginal=0.0, steps=10)),
+    "pt-map": Row(lambda net: PTMAP(net, steps=5, sinkhorn=10)),
+    "pt-map-unbalanced": Row(lambda net: PTMAP(net, steps=5, sinkhorn=10, balance=0.5)),
+    "laplacian-shot": Row(lambda net: LaplacianShot(net, steps=5)),
+    "laplacian-shot-plain": Row(lambda net: LaplacianShot(net, rectify=False, steps=5)),
     "nearest-mean": Row(lambda net: NearestMean(), trains=False),
     "support-mean": Row(lambda net: SupportMean(), trains=False),
 }

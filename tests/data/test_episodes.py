@@ -273,6 +273,14 @@ def test_quarter_turns_are_anticlockwise_and_leave_the_input():
         ([20] * 5, {"shot": (1, 2, 3)}, "got (1, 2, 3)"),
         ([20] * 5, {"queries": True}, "queries must be a whole number"),
         ([20] * 5, {"queries": -1}, "got -1"),
+        ([20] * 5, {"unlabelled": -1}, "unlabelled must be a whole number >= 0, got -1"),
+        ([20] * 5, {"unlabelled": 5}, "1 shot + 15 queries + 5 unlabelled need 21"),
+        ([20] * 5, {"distractors": 1}, "distractors are unlabelled images, got 1 classes of none"),
+        (
+            [20] * 5,
+            {"unlabelled": 2, "distractors": 1},
+            "5-way tasks with 1 distractors need 6 classes, got 5",
+        ),
         ([20] * 5, {"rotations": True}, "square images [n, ..., side, side], got [100, 1]"),
     ],
 )
@@ -313,3 +321,51 @@ def test_tasks_lie_where_the_pool_lies():
     for half in batch:
         assert {part.device.type for part in half} == {"meta"}
     assert batch.support.x.shape == (7, 8, 3)
+
+
+@pytest.mark.parametrize("ways", [3, (2, 3)])
+@pytest.mark.parametrize("distractors", [0, 2])
+def test_unlabelled_examples_follow_the_labelled_ones(ways, distractors):
+    pool = numbered([9, 8, 7, 9, 8, 7])
+    options = {"unlabelled": 4, "distractors": distractors}
+    batch = Episodes(pool, ways, shot=2, queries=1, **options).sample(40, seeded())
+    assert batch.support.x.shape == (40, 3 * 2 + (3 + distractors) * 4, 1)
+    assert batch.support.y.shape[-1] == 3
+    for task in unstack(batch):
+        (x, y, mask), query = task
+        real = mask.bool()
+        assert not x[~real].any()
+        labelled, free = y.sum(1) > 0, real & (y.sum(1) == 0)
+        assert not labelled[6:].any()
+        images = torch.cat([x[real], query.x[query.mask.bool()]])[:, 0].long() - 1
+        assert len(images.unique()) == len(images)  # none comes twice
+        ways_here = int(labelled.sum()) // 2
+        kinds = pool.labels[x[free, 0].long() - 1]
+        assert len(kinds) == 4 * (ways_here + distractors)
+        counts = {int(kind): int((kinds == kind).sum()) for kind in kinds.unique()}
+        assert set(counts.values()) == {4}
+        own = {int(kind) for kind in pool.labels[x[labelled, 0].long() - 1]}
+        assert own <= set(counts)
+        assert len(set(counts) - own) == distractors
+        # Each unlabelled row of a way stands with those of its own class.
+        first = pool.labels[x[6 : 6 + 4 * ways_here : 4, 0].long() - 1]
+        assert first.tolist() == pool.labels[x[: 2 * ways_here : 2, 0].long() - 1].tolist()
+
+
+def test_unlabelled_examples_turn_with_their_class():
+    corner = torch.zeros(20, 2, 2)
+    corner[:, 0, 0] = 1
+    pool = Pool.from_labels(corner, torch.arange(20) // 10)
+    source = Episodes(pool, way=2, shot=1, queries=1, rotations=True, unlabelled=3)
+    for task in unstack(source.sample(30, seeded())):
+        x = task.support.x
+        for k in range(2):
+            assert all(torch.equal(x[k], row) for row in x[2 + 3 * k : 5 + 3 * k])
+
+
+def test_tasks_with_unlabelled_examples_do_not_depend_on_how_they_are_batched():
+    source = Episodes(numbered([9] * 6), 3, 1, 2, unlabelled=3, distractors=1)
+    generator = seeded()
+    parts = [source.sample(count, generator) for count in (2, 3)]
+    whole = source.sample(5, seeded())
+    assert torch.equal(torch.cat([part.support.x for part in parts]), whole.support.x)

@@ -43,7 +43,7 @@ def test_the_json_of_an_evaluation(trained, call):
     result = said.json
     assert list(result) == [
         "run", "data", "split", "accuracy", "interval95", "ece", "tasks", "ways", "shots",
-        "queries", "inner_steps", "control", "transductive", "seed",
+        "queries", "unlabelled", "inner_steps", "control", "transductive", "seed",
     ]  # fmt: skip
     assert 0 <= result["accuracy"] <= 1
     assert 0 <= result["ece"] <= 1
@@ -65,6 +65,27 @@ def test_sizes_are_those_of_the_runs_meta_validation_unless_said(photos, tmp_pat
     assert qs.Platform.load(run).evaluate(count=3)["accuracy"] == judged["accuracy"]
     judged = call("evaluate", run, "--tasks", "3", "--shots", "1", "--json").json
     assert [judged[name] for name in ("ways", "shots", "queries")] == [2, 1, 1]
+
+
+def test_unlabelled_examples_are_those_of_the_run_unless_said(photos, tmp_path, call):
+    run = tmp_path / "run"
+    sizes = ["--ways", "2", "--queries", "1", "--unlabelled", "2", "--learner", "soft-k-means"]
+    said = call("train", "--data", photos, *SMALL, *sizes, "--steps", "2", "--out", run)
+    assert said.code == 0, said.err
+    report = json.loads((run / "report.json").read_text())["validation"]
+    assert [report[name] for name in ("shots", "queries", "unlabelled")] == [1, 1, 2]
+    judged = call("evaluate", run, "--tasks", "3", "--json").json
+    assert judged["unlabelled"] == 2
+    assert qs.Platform.load(run).evaluate(count=3)["unlabelled"] == 2
+    assert "2-way 1-shot + 2 unlabelled on" in call("evaluate", run, "--tasks", "3").out
+    judged = call("evaluate", run, "--tasks", "3", "--unlabelled", "0", "--json").json
+    assert judged["unlabelled"] == 0
+    said = call("evaluate", run, "--tasks", "3", "--unlabelled", "4")
+    assert "has 5 images, 1 shot + 1 queries + 4 unlabelled need 6" in said.err
+    said = call("evaluate", run, "--tasks", "3", "--unlabelled", "-1")
+    assert "--unlabelled must be at least 0, got -1" in said.err
+    said = call("train", "--data", "blobs", "--unlabelled", "2", "--out", tmp_path / "no")
+    assert "--unlabelled is for classes of images; blobs are none" in said.err
 
 
 def test_what_a_run_prints_to_type_next_can_be_typed(tmp_path, call):

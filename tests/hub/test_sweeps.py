@@ -21,7 +21,7 @@ SMALL = {
 QUICK = ["--ways", "2", "--queries", "2", "--tasks", "4", "--threads", "1"]
 KEYS = [
     "run", "data", "split", "accuracy", "interval95", "ece", "tasks", "ways", "shots", "queries",
-    "inner_steps", "control", "transductive", "seed",
+    "unlabelled", "inner_steps", "control", "transductive", "seed",
 ]  # fmt: skip
 
 

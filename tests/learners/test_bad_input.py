@@ -12,12 +12,16 @@ from quickstudy.data import Sinusoids
 from quickstudy.errors import RunError, TaskError
 from quickstudy.learners import (
     ANIL,
+    BDCSPN,
     DKT,
     FEAT,
     LRD2,
     MAML,
+    PTMAP,
     R2D2,
+    TIM,
     ALPaCA,
+    LaplacianShot,
     MatchingNet,
     MetaBaseline,
     MetaSGD,
@@ -25,6 +29,7 @@ from quickstudy.learners import (
     RelationNet,
     Reptile,
     SetTransformer,
+    SoftKMeans,
 )
 from quickstudy.nets import MLP
 
@@ -42,6 +47,11 @@ CLASSIFIERS = [
     MetaBaseline,
     LRD2,
     DKT,
+    SoftKMeans,
+    BDCSPN,
+    TIM,
+    PTMAP,
+    LaplacianShot,
 ]
 WITH_OUTPUTS = [MAML, MetaSGD, ANIL, Reptile]
 

@@ -105,8 +105,8 @@ class Learner(nn.Module, ABC):
         transductive: True where queries may influence each other's predictions; results of such a
             learner are labelled so.
         tasks: the kinds of target it fits, "classes" or "values".
-        family: what kind of method: "gradient", "metric", "closed form", "in context" or
-            "control".
+        family: what kind of method: "gradient", "metric", "closed form", "in context",
+            "transductive" or "control".
         paper: where it comes from: authors, year, title.
         meta_learned: what the outer loop learns, in a few words.
         adapt_cost: what one `adapt` costs, in a few words.

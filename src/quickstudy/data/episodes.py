@@ -19,20 +19,24 @@ class Draw(NamedTuple):
     """Which classes and images make a batch of tasks, before any image is touched.
 
     Attributes:
-        classes: [count, way] indices of the pool's classes, no two alike in a row.
+        classes: [count, way + distractors] indices of the pool's classes, no two alike in a row;
+            those of the distractors come last.
         support: [count, way, shot] rows of the pool's images.
         query: [count, way, queries] rows of the pool's images.
-        turns: [count, way] quarter turns anticlockwise of the class's images; 0 without rotations.
+        turns: [count, way + distractors] quarter turns anticlockwise of the class's images; 0
+            without rotations.
         ways: [count] how many of the classes are real; the rest is padding.
         shots: [count] how many of the support images of a class are real.
+        unlabelled: [count, way + distractors, unlabelled] rows of the pool's images.
     """
 
-    classes: Int[Tensor, "count way"]
+    classes: Int[Tensor, "count every"]
     support: Int[Tensor, "count way shot"]
     query: Int[Tensor, "count way queries"]
-    turns: Int[Tensor, "count way"]
+    turns: Int[Tensor, "count every"]
     ways: Int[Tensor, " count"]
     shots: Int[Tensor, " count"]
+    unlabelled: Int[Tensor, "count every unlabelled"]
 
 
 def scale(images: Shaped[Tensor, "n ..."], generator: torch.Generator) -> Float[Tensor, "n ..."]:
@@ -65,7 +69,10 @@ class Episodes:
             for four (Santoro et al. 2016). Differs: a class comes in one turn at most in a task,
             as a turned "O" would be an "O" with another label.
         replacement: draw the images of a class with replacement; for transforms that make a new
-            image of every draw (classes may then be smaller than shot + queries).
+            new image of every draw (classes may then be smaller than shot + queries).
+        unlabelled: so many more images of a class stand in the support without a label (Ren et al.
+            2018), after all labelled ones: real rows whose one-hot is all zero.
+        distractors: so many more classes have unlabelled images in the support, and no others.
         transform: images [n, ...] as the pool holds them to floats [n, ...]; may draw from the
             generator. `scale` by default.
 
@@ -94,6 +101,8 @@ class Episodes:
         *,
         rotations: bool = False,
         replacement: bool = False,
+        unlabelled: int = 0,
+        distractors: int = 0,
         transform: Transform = scale,
     ) -> None:
         self.pool = pool
@@ -102,26 +111,37 @@ class Episodes:
         self.queries = _range("queries", queries)[1]
         self.rotations = rotations
         self.replacement = replacement
+        self.unlabelled = _count("unlabelled", unlabelled)
+        self.distractors = _count("distractors", distractors)
         self.transform = transform
         if self.way[0] < 2:
             raise DataError(f"a task needs at least 2 ways, got {self.way[0]}")
-        if pool.classes < self.way[1]:
+        if distractors and not unlabelled:
+            raise DataError(f"distractors are unlabelled images, got {distractors} classes of none")
+        if pool.classes < self.every:
+            more = f" with {distractors} distractors" if distractors else ""
             raise DataError(
-                f"{self.way[1]}-way tasks need {self.way[1]} classes, got {pool.classes}"
+                f"{self.way[1]}-way tasks{more} need {self.every} classes, got {pool.classes}"
             )
         shape = pool.images.shape
         if rotations and (len(shape) < 3 or shape[-1] != shape[-2]):
             raise DataError(
                 f"quarter turns need square images [n, ..., side, side], got {list(shape)}"
             )
-        wanted = self.shot[1] + self.queries
+        wanted = self.shot[1] + self.queries + self.unlabelled
         fewest = int(pool.counts.argmin())
         if not replacement and int(pool.counts[fewest]) < wanted:
             held = int(pool.counts[fewest])
             raise DataError(
                 f"class {pool.names[fewest]!r} has {held} image{'s' if held > 1 else ''}, "
-                f"{self.shot[1]} shot + {self.queries} queries need {wanted}"
+                f"{self.shot[1]} shot + {self.queries} queries"
+                f"{f' + {unlabelled} unlabelled' if unlabelled else ''} need {wanted}"
             )
+
+    @property
+    def every(self) -> int:
+        """How many classes a task is drawn from: its ways and its distractors."""
+        return self.way[1] + self.distractors
 
     def draw(self, count: int, generator: torch.Generator) -> Draw:
         """Choose classes and images for `count` tasks; the tensors lie on the generator's device.
@@ -132,31 +152,34 @@ class Episodes:
         if count < 1:
             raise DataError(f"a batch needs at least one task, got {count}")
         device = generator.device
-        way, images = self.way[1], self.shot[1] + self.queries
+        way, every = self.way[1], self.every
+        parts = [self.shot[1], self.queries, self.unlabelled]
+        images = sum(parts)
         # Every task reads one row of numbers, so that tasks do not depend on how they are batched.
-        widths = [1, 1, 2 * way, way, 2 * way * images]
+        widths = [1, 1, 2 * every, every, 2 * every * images]
         numbers = torch.rand(
             count, sum(widths), generator=generator, device=device, dtype=torch.float64
         )
         ways, shots, classes, turns, rows = torch.split(numbers, widths, dim=1)
         sizes = torch.full((count,), self.pool.classes, device=device)
-        chosen = subsets(sizes, classes.reshape(count, 2, way))
+        chosen = subsets(sizes, classes.reshape(count, 2, every))
         offsets = self.pool.offsets.to(device)
         first, end = offsets.take(chosen), offsets.take(chosen + 1)
-        rows = rows.reshape(count, way, 2, images)
+        rows = rows.reshape(count, every, 2, images)
         if self.replacement:
             picked = (rows[:, :, 0] * (end - first)[..., None]).long()
         else:
             picked = subsets(end - first, rows)
         picked += first[..., None]
-        support, query = torch.split(picked, [self.shot[1], self.queries], dim=2)
+        support, query, unlabelled = torch.split(picked, parts, dim=2)
         return Draw(
             chosen,
-            support,
-            query,
+            support[:, :way],
+            query[:, :way],
             (turns * 4).long() if self.rotations else torch.zeros_like(chosen),
             _within(self.way, ways[:, 0]),
             _within(self.shot, shots[:, 0]),
+            unlabelled,
         )
 
     def sample(self, count: int, generator: torch.Generator) -> Task:
@@ -168,25 +191,40 @@ class Episodes:
                 draws the same tasks for a pool on any device.
 
         Returns:
-            x [count, way * shot, ...] and [count, way * queries, ...], y one-hot, mask.
+            x [count, way * shot, ...] and [count, way * queries, ...], y one-hot, mask; after them
+            in the support, [count, (way + distractors) * unlabelled, ...] whose y is zero.
 
         Raises:
             DataError: fewer than one task.
         """
         draw = self.draw(count, generator)
         device = self.pool.images.device
-        rows = torch.cat([draw.support.flatten(), draw.query.flatten()]).to(device)
+        parts = (draw.support, draw.query, draw.unlabelled)
+        rows = torch.cat([part.flatten() for part in parts]).to(device)
         images = self.pool.images.index_select(0, rows)  # many times faster than images[rows]
         if self.rotations:
-            shots, queries = draw.support.shape[2], draw.query.shape[2]
-            turns = [draw.turns.flatten().repeat_interleave(k) for k in (shots, queries)]
+            turns = [
+                draw.turns[:, : part.shape[1]].flatten().repeat_interleave(part.shape[2])
+                for part in parts
+            ]
             images = quarter_turns(images, torch.cat(turns).to(device))
         x = self.transform(images, generator)
-        supports = draw.support.numel()
-        return Task(
-            self._half(x[:supports], draw, draw.support.shape[2], draw.shots),
-            self._half(x[supports:], draw, draw.query.shape[2], None),
-        )
+        supports, queries, more = x.split([part.numel() for part in parts])
+        support = self._half(supports, draw, draw.support.shape[2], draw.shots)
+        if self.unlabelled:
+            both = zip(support, self._without_labels(more, draw), strict=True)
+            support = Examples(*(torch.cat(pair, dim=1) for pair in both))
+        return Task(support, self._half(queries, draw, draw.query.shape[2], None))
+
+    def _without_labels(self, x: Float[Tensor, "rows ..."], draw: Draw) -> Examples:
+        """Unlabelled examples of the tasks from their rows [count * every * unlabelled, ...]."""
+        count, every, each = draw.unlabelled.shape
+        x = x.reshape(count, every * each, *x.shape[1:])
+        place = torch.arange(every * each, device=x.device) // each
+        real = (place < draw.ways.to(x.device)[:, None]) | (place >= self.way[1])
+        x = x.masked_fill(~real.reshape(*real.shape, *[1] * (x.ndim - 2)), 0)
+        y = torch.zeros(count, every * each, self.way[1], device=x.device)
+        return Examples(x, y, real.float())
 
     def _half(
         self,
@@ -196,7 +234,7 @@ class Episodes:
         real: Int[Tensor, " count"] | None,
     ) -> Examples:
         """One half of the tasks from its rows [count * way * each, ...], padding masked out."""
-        count, way = draw.classes.shape
+        count, way = len(draw.classes), self.way[1]
         x = x.reshape(count, way * each, *x.shape[1:])
         y = torch.eye(way, device=x.device).repeat(count, 1, each).view(count, way * each, way)
         mask = torch.ones(count, way * each, device=x.device)
@@ -270,6 +308,13 @@ def _range(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     if [type(end) for end in ends] != [int, int] or not 1 <= ends[0] <= ends[1]:
         raise DataError(f"{name} must be a whole number >= 1 or a range of them, got {value!r}")
     return ends
+
+
+def _count(name: str, value: int) -> int:
+    """A number of things that may be none, checked."""
+    if type(value) is not int or value < 0:
+        raise DataError(f"{name} must be a whole number >= 0, got {value!r}")
+    return value
 
 
 def _within(ends: tuple[int, int], numbers: Float64[Tensor, " n"]) -> Int[Tensor, " n"]:

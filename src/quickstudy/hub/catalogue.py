@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import torch
-from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from quickstudy import core, learners, nets
@@ -143,7 +143,7 @@ def build_learner(
         2
     """
     cls = learner_named(config.learner)
-    options = _checked(cls, config.learner_options, "--learner-option")
+    options = checked_options(cls, config.learner_options, "--learner-option")
     flags = {"inner_steps": "steps", "first_order": None}
     options |= _flags(cls, flags, config) | _rule_options(cls, config)
     if "net" in parameters(cls):
@@ -174,7 +174,7 @@ def _rule_options(cls: type, config: TrainConfig) -> dict[str, Any]:
     """How the inner loop moves, where something was said of it."""
     if "rule" in parameters(cls) and (config.rule or config.rule_options):
         rule = find(config.rule or SGD.__name__, RULES, "--rule")
-        options = _checked(rule, config.rule_options, "--rule-option")
+        options = checked_options(rule, config.rule_options, "--rule-option")
         return {"rule": rule(**options | _flags(rule, {"inner_rate": "rate"}, config))}
     for name in ("rule", "rule_options"):
         if getattr(config, name):
@@ -198,7 +198,7 @@ def _build_backbone(config: TrainConfig, input_shape: Sequence[int]) -> nn.Modul
     if images:
         sizes |= {"channels": input_shape[0], "size": input_shape[1]}
     options: dict[str, Any] = {k: v for k, v in sizes.items() if k in takes}
-    options |= _checked(cls, config.backbone_options, "--backbone-option")
+    options |= checked_options(cls, config.backbone_options, "--backbone-option")
     net: nn.Module = cls(
         **options | _flags(cls, {"down": None, "norm": None, "width": None}, config)
     )
@@ -222,8 +222,12 @@ def _flags(cls: type, flags: Mapping[str, str | None], config: TrainConfig) -> d
     return options
 
 
-def _checked(cls: type, given: Mapping[str, JsonValue], flag: str) -> dict[str, Any]:
-    """Options by constructor argument, of the types that the constructor asks for."""
+def checked_options(cls: type, given: Mapping[str, Any], flag: str) -> dict[str, Any]:
+    """Options by constructor argument, of the types that the constructor asks for.
+
+    Raises:
+        RunError: an argument that it does not take, or of another type; `flag` names it.
+    """
     hints = get_type_hints(cls.__init__)  # type: ignore[misc]
     options = {}
     for name, value in given.items():

@@ -107,6 +107,7 @@ class TrainConfig(BaseModel):
     ways: Annotated[Span, BeforeValidator(parse_span), _span(2)] = 5
     shots: Annotated[Span, BeforeValidator(parse_span), _span(1)] = 1
     queries: Positive = 5
+    unlabelled: Annotated[int, Field(ge=0)] = 0
     rotations: bool = False
     warp: str | None = None
 

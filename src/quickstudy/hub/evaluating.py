@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,8 @@ class Setting(NamedTuple):
         tasks: how many tasks.
         seed: of the generator that draws them.
         inner_steps: that adapting takes; the learner's own where None.
+        unlabelled: support examples a class without a label; as in the model's meta-train tasks
+            where None.
     """
 
     ways: int | None = None
@@ -46,6 +48,7 @@ class Setting(NamedTuple):
     tasks: int = 1000
     seed: int = 0
     inner_steps: int | None = None
+    unlabelled: int | None = None
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -84,7 +87,9 @@ class Setting(NamedTuple):
         Raises:
             RunError: one of them is too small.
         """
-        least = {"ways": 2, "shots": 1, "queries": 1, "tasks": 1, "seed": 0, "inner_steps": 0}
+        least = {"ways": 2, "shots": 1, "queries": 1, "tasks": 1} | dict.fromkeys(
+            ("seed", "inner_steps", "unlabelled"), 0
+        )
         for name, value in self._asdict().items():
             if value is not None and value < least[name]:
                 flag = name.replace("_", "-")
@@ -176,7 +181,8 @@ def judge(
     Returns:
         accuracy and interval95 in 0..1, ece (or squared_error and interval95; of a table also
         units and rmse, of a learner that says how sure it is nll and coverage90), tasks, ways,
-        shots, queries, inner_steps, control (name, and the same figures), transductive, seed.
+        shots, queries, unlabelled, inner_steps, control (name, and the same figures),
+        transductive, seed.
 
     Raises:
         RunError: inner steps for a learner that adapts without.
@@ -202,6 +208,7 @@ def as_row(
         "ways": setting.ways if learner.targets == "classes" else None,
         "shots": setting.shots,
         "queries": setting.queries,
+        "unlabelled": setting.unlabelled or 0,
         "inner_steps": steps,
         "control": {"name": control[0], **_scored(control[1], data)},
         "transductive": learner.transductive,
@@ -224,6 +231,8 @@ def evaluate_run(
     *,
     data: str | None = None,
     split: Split | None = None,
+    learner: str | None = None,
+    learner_options: Mapping[str, Any] | None = None,
     device: str = "auto",
     threads: int | None = None,
     batching: Batching | None = None,
@@ -237,6 +246,8 @@ def evaluate_run(
         data: a name or a folder; what it was trained on where None.
         split: where None, meta-"test", to which all classes belong that the run never saw; "all"
             classes of a folder of which it saw none.
+        learner: another method, to read the net of the run's learner; see `embeddings.reading`.
+        learner_options: arguments of its constructor.
         device: where.
         threads: of the CPU.
         batching: how tasks run.
@@ -253,6 +264,8 @@ def evaluate_run(
         inner_steps=[] if setting.inner_steps is None else [setting.inner_steps],
         data=[] if data is None else [data],
         split=split,
+        learner=learner,
+        learner_options=learner_options,
         device=device,
         threads=threads,
         batching=batching,

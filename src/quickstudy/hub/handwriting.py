@@ -105,12 +105,21 @@ class Glyphs(Source):
     def faces(self) -> Images:
         """The characters as their faces show them."""
         pools = glyphs(system_fonts=self.system_fonts)._asdict()
-        return Images("glyphs", pools, INK, curated=True, device=self.device)
+        faces = Images("glyphs", pools, INK, curated=True, device=self.device)
+        return faces.with_unlabelled(self.unlabelled)
 
     def _drawn(self, pool: Pool, ways: Span, shots: Span, queries: int, pen: Pen) -> Episodes:
         drawing = Drawing(pen, self.device)
         try:
-            return Episodes(pool, ways, shots, queries, replacement=True, transform=drawing)
+            return Episodes(
+                pool,
+                ways,
+                shots,
+                queries,
+                replacement=True,
+                unlabelled=self.unlabelled,
+                transform=drawing,
+            )
         except DataError as error:
             raise DataError(f"glyphs: {error}") from None
 

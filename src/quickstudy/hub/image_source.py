@@ -43,6 +43,8 @@ class Images(Source):
         device: where the images, and so the tasks, lie.
     """
 
+    takes_unlabelled = True
+
     def __init__(
         self,
         name: str,
@@ -108,7 +110,7 @@ class Images(Source):
         ways = max(2, min(ways, *(pool.classes for pool in pools)))
         if not self.curated:
             fewest = min(int(pool.counts.min()) for pool in pools)
-            queries = max(1, min(queries, fewest - shots))
+            queries = max(1, min(queries, fewest - shots - self.unlabelled))
         return ways, shots, queries
 
     def kept(self) -> Kept | None:
@@ -131,11 +133,19 @@ class Images(Source):
     ) -> Episodes:
         pool = self.pool(split)
         most = shots if isinstance(shots, int) else shots[1]
-        enough = pool.counts >= most + queries
+        enough = pool.counts >= most + queries + self.unlabelled
         if self.curated and bool(enough.any()):
             pool = pool.select(enough)
         try:
-            return Episodes(pool, ways, shots, queries, rotations=rotations, transform=transform)
+            return Episodes(
+                pool,
+                ways,
+                shots,
+                queries,
+                rotations=rotations,
+                unlabelled=self.unlabelled,
+                transform=transform,
+            )
         except DataError as error:
             raise DataError(f"{self._where(split)}: {error}") from None
 

@@ -121,11 +121,14 @@ class Job:
 
 
 def drawn_sizes(tasks: TaskSource[Task], classes: bool) -> dict[str, JsonValue]:
-    """The ways, shots and queries of tasks as they come; no ways where targets are real."""
+    """The ways, shots, queries and unlabelled of tasks as they come; no ways of real targets."""
     task = unstack(tasks.sample(1, torch.Generator().manual_seed(VALIDATION_SEED)))[0]
     ways = task.support.y.shape[-1] if classes else None
-    shots, queries = (len(half.y) // (ways or 1) for half in task)
-    return {"ways": ways, "shots": shots, "queries": queries}
+    # Of classes all rows but those that are real and have no label; of real targets all.
+    free = int((task.support.mask * (1 - task.support.y.sum(-1))).sum()) if classes else 0
+    shots, queries = (len(task.support.y) - free, len(task.query.y))
+    numbers = (number // (ways or 1) for number in (shots, queries, free))
+    return {"ways": ways, **dict(zip(("shots", "queries", "unlabelled"), numbers, strict=True))}
 
 
 def open_data(config: TrainConfig, kept: Kept | None = None) -> Source:
@@ -197,6 +200,7 @@ def job_of(
         raise RunError(f"{type(learner).__name__} has nothing to train")
     device = choose_device(config.device)
     learner = learner.to(device)
+    source = source.with_unlabelled(config.unlabelled)
     training = source.training_tasks(**_sizes(config))
     sizes = config.validation_sizes
     validation = source.validation_tasks(*sizes)

@@ -63,6 +63,7 @@ def _drawable(source: Source) -> Episodes | None:
     """The largest task up to a picture's size that meta-test has images for."""
     if not isinstance(source.preprocessing, Preprocessing):
         return None
+    source = source.with_unlabelled(0)
     for ways in range(WAYS, 1, -1):
         for queries in (QUERIES, 4, 2, 1):
             try:

@@ -290,6 +290,8 @@ class Platform:
                 refuse_seen(seen, judged, source.name, "the platform")
         split = split or "test"
         setting.check_for(source, split)
+        setting = setting._replace(unlabelled=self.config.unlabelled)
+        source = source.with_unlabelled(self.config.unlabelled)
         setting = setting.filled(self.config.validation_sizes, [(source, split)])
         drawn: TaskSource[Task] = source.tasks(split, *setting.sizes)
         result = judge(self.learner, drawn, setting, data=source)

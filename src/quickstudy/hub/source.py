@@ -1,9 +1,10 @@
 """What data is to a run: tasks of its splits, and what is asked of it when it is opened."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 
@@ -28,12 +29,28 @@ class Source(ABC):
         input_shape: of one input.
         outputs: real targets of an example; None for classes.
         preprocessing: how a user's images, or tables, become inputs; None where nothing does.
+        takes_unlabelled: whether `with_unlabelled` has more examples to give.
+        unlabelled: so many more examples of each class stand in the supports without a label.
     """
 
     name: str
     input_shape: tuple[int, ...]
     outputs: int | None = None
     preprocessing: Preprocessing | Columns | None = None
+    takes_unlabelled: ClassVar[bool] = False
+    unlabelled: int = 0
+
+    def with_unlabelled(self, count: int) -> Self:
+        """The same data with so many unlabelled examples of each class in every support.
+
+        Raises:
+            RunError: this data has none to give.
+        """
+        if count and not self.takes_unlabelled:
+            raise RunError(f"--unlabelled is for classes of images; {self.name} are none")
+        other = copy.copy(self)
+        other.unlabelled = count
+        return other
 
     def sizes(self, split: Split) -> tuple[str, ...]:
         """What may be asked of a split's tasks: ways, shots and queries, or some of them."""

@@ -1,14 +1,15 @@
 """The stored model that is judged, and data that it never saw."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import JsonValue, ValidationError
 
 from quickstudy.artefacts.manifest import MANIFEST, Manifest
-from quickstudy.core import Learner
+from quickstudy.core import Learner, move
 from quickstudy.data.columns import Columns
 from quickstudy.data.frames import is_table
 from quickstudy.data.leakage import listed, shared_images
@@ -17,12 +18,18 @@ from quickstudy.errors import DataError, RunError
 from quickstudy.hub.catalogue import load_model
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import choose_device, set_threads
+from quickstudy.hub.embeddings import calibrate_beside, calibrates, reading
 from quickstudy.hub.given import refuse_in_memory
 from quickstudy.hub.image_source import Images
 from quickstudy.hub.kept import KeptFolder, parse_kept
 from quickstudy.hub.source import Source, Split, Wanted
 from quickstudy.hub.sources import SOURCES, open_source
 from quickstudy.hub.tables import Rows, reading_of
+
+SIZES = TrainConfig().validation_sizes
+"""Of tasks, where a model does not say which it was judged on."""
+CALIBRATION_TASKS = 20
+"""Meta-train tasks that a method on another's net takes figures of."""
 
 
 class Subject(NamedTuple):
@@ -33,12 +40,29 @@ class Subject(NamedTuple):
         learner: in evaluation mode.
         manifest: what is known of it.
         device: where it lies.
+        embedding_of: the learner that was stored, where `learner` is another on its net.
     """
 
     path: Path | str
     learner: Learner
     manifest: Manifest
     device: torch.device
+    embedding_of: str | None = None
+
+    def read_by(self, name: str, options: Mapping[str, Any] | None = None) -> "Subject":
+        """The same with another method on the stored learner's net; see `embeddings.reading`.
+
+        Raises:
+            QuickstudyError: it cannot read that, or needs meta-train tasks that are not there.
+        """
+        made, stored = reading(self.learner, name, options), type(self.learner).__name__
+        other = self._replace(learner=made, embedding_of=stored)
+        if calibrates(made):
+            source, split = open_domain(other, split="train")
+            tasks = source.tasks(split, *source.fitting([split], *(self.sizes or SIZES)))
+            batch = tasks.sample(CALIBRATION_TASKS, torch.Generator().manual_seed(0))
+            calibrate_beside(made, move(batch, self.device))
+        return other
 
     @property
     def trained_on(self) -> str | None:
@@ -55,6 +79,12 @@ class Subject(NamedTuple):
         with contextlib.suppress(ValidationError):  # written by another release
             return TrainConfig.model_validate(known).validation_sizes
         return None
+
+    @property
+    def unlabelled(self) -> int:
+        """Unlabelled support examples of a class in its run's tasks; 0 where it does not say."""
+        count = self._config.get("unlabelled", 0)
+        return count if isinstance(count, int) else 0
 
     @property
     def _config(self) -> dict[str, JsonValue]:

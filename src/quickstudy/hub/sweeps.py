@@ -1,6 +1,6 @@
 """Accuracy against shots, inner steps and data: one model, many settings, each with its control."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,8 @@ def sweep_run(
     inner_steps: Sequence[int] = (),
     data: Sequence[str] = (),
     split: Split | None = None,
+    learner: str | None = None,
+    learner_options: Mapping[str, Any] | None = None,
     device: str = "auto",
     threads: int | None = None,
     batching: Batching | None = None,
@@ -61,6 +63,8 @@ def sweep_run(
         inner_steps: that adapting takes; none given for the model's own.
         data: names or folders; what it was trained on where none is given.
         split: of every data; see `evaluate_run`.
+        learner: another method, to read the net of the run's learner; see `embeddings.reading`.
+        learner_options: arguments of its constructor.
         device: where.
         threads: of the CPU.
         batching: how tasks run.
@@ -69,7 +73,8 @@ def sweep_run(
     Returns:
         Rows with all keys of `evaluate_run`, and "gap" where there are several data: how much worse
         the row's tasks are answered than those of the own meta-test at the same setting (positive:
-        a lower accuracy, or a larger error), and the interval of that; None for itself.
+        a lower accuracy, or a larger error), and the interval of that; None for itself. Rows of
+        another method say its name in "learner", and in "embedding_of" whose net it reads.
 
     Raises:
         QuickstudyError: as for `evaluate_run`; inner steps for a learner that takes none.
@@ -80,10 +85,17 @@ def sweep_run(
     for steps in inner_steps:
         setting._replace(inner_steps=steps).check()
     subject = open_subject(path, device, threads)
+    if learner is not None:
+        subject = subject.read_by(learner, learner_options)
+    elif learner_options:
+        raise RunError("--learner-option is for another --learner; the run's own has its options")
     for steps in inner_steps:
         with taking_steps(subject.learner, steps):  # refused before anything runs
             pass
     domains, passed_over = _domains(subject, data, split)
+    if setting.unlabelled is None:
+        setting = setting._replace(unlabelled=subject.unlabelled)
+    domains = [(s.with_unlabelled(setting.unlabelled or 0), where) for s, where in domains]
     for source, where in domains:
         setting._replace(shots=named[0]).check_for(source, where)
     most = setting._replace(shots=max(shots) if shots else setting.shots)
@@ -112,12 +124,21 @@ def sweep_run(
                 subject.learner, tasks, one.tasks, one.seed, batching or Batching()
             )
         row = as_row(subject.learner, one, score, controls[key], source)
-        rows.append({"run": str(path), "data": source.name, "split": where, **row})
+        rows.append(
+            {"run": str(path), **_read(subject), "data": source.name, "split": where, **row}
+        )
         scores.append(score)
     if len(domains) > 1:
         own = None if passed_over else len(settings)
         rows = [_with_gap(row, i, rows, own) for i, row in enumerate(rows)]
     return Swept(rows, scores[0].calibration, passed_over)
+
+
+def _read(subject: Subject) -> dict[str, str]:
+    """Whose net is read by which method, where that is not the run's own."""
+    if subject.embedding_of is None:
+        return {}
+    return {"learner": type(subject.learner).__name__, "embedding_of": subject.embedding_of}
 
 
 def _domains(

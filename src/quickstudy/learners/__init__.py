@@ -2,8 +2,10 @@
 
 from quickstudy.learners.alpaca import ALPaCA
 from quickstudy.learners.anil import ANIL
+from quickstudy.learners.bd_cspn import BDCSPN
 from quickstudy.learners.dkt import DKT
 from quickstudy.learners.feat import FEAT
+from quickstudy.learners.laplacian_shot import LaplacianShot
 from quickstudy.learners.lrd2 import LRD2
 from quickstudy.learners.maml import MAML
 from quickstudy.learners.matching_net import MatchingNet
@@ -11,20 +13,27 @@ from quickstudy.learners.meta_baseline import MetaBaseline
 from quickstudy.learners.meta_sgd import MetaSGD
 from quickstudy.learners.nearest_mean import NearestMean
 from quickstudy.learners.protonet import ProtoNet
+from quickstudy.learners.pt_map import PTMAP
 from quickstudy.learners.r2d2 import R2D2
 from quickstudy.learners.relation_net import RelationNet
 from quickstudy.learners.reptile import Reptile
 from quickstudy.learners.set_transformer import SetTransformer
+from quickstudy.learners.soft_k_means import SoftKMeans
 from quickstudy.learners.support_mean import SupportMean
+from quickstudy.learners.tim import TIM
 
 __all__ = [
     "ANIL",
+    "BDCSPN",
     "DKT",
     "FEAT",
     "LRD2",
     "MAML",
+    "PTMAP",
     "R2D2",
+    "TIM",
     "ALPaCA",
+    "LaplacianShot",
     "MatchingNet",
     "MetaBaseline",
     "MetaSGD",
@@ -33,5 +42,6 @@ __all__ = [
     "RelationNet",
     "Reptile",
     "SetTransformer",
+    "SoftKMeans",
     "SupportMean",
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quickstudy.hub.commands.options import Device, Json, RunFolder, Threads
+from quickstudy.hub.commands.train import pairs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +30,21 @@ def evaluate(
             "not trained on.",
         ),
     ] = None,
+    learner: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Another method, to read the net of the run's learner; one that learns no more "
+            "than an embedding.",
+        ),
+    ] = None,
+    learner_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Any argument of its constructor; may be given again.",
+        ),
+    ] = None,
     ways: Annotated[
         int | None,
         typer.Option(help="Classes in a task; as in the run's meta-validation if not given."),
@@ -49,6 +65,10 @@ def evaluate(
     ] = None,
     queries: Annotated[
         int | None, typer.Option(help="Query examples of a class or group; likewise.")
+    ] = None,
+    unlabelled: Annotated[
+        int | None,
+        typer.Option(help="Support examples of a class without labels; as in training likewise."),
     ] = None,
     tasks: Annotated[int, typer.Option(help="How many tasks.")] = 1000,
     seed: Annotated[int, typer.Option(help="Which tasks.")] = 0,
@@ -73,6 +93,7 @@ def evaluate(
       quickstudy evaluate runs/a --data photos/ --shots 5
       quickstudy evaluate runs/a --shots 1,2,5,10 --inner-steps 0,1,2,5,10 --plot out.png
       quickstudy evaluate runs/a --data omniglot --data photos/
+      quickstudy evaluate runs/a --learner ptmap --queries 15
     """
     from quickstudy.core import Batching
     from quickstudy.errors import RunError
@@ -88,11 +109,13 @@ def evaluate(
     with screen.counting(screen.err(), "tasks") as tick:
         swept = sweep_run(
             run,
-            Setting(ways=ways, queries=queries, tasks=tasks, seed=seed),
+            Setting(ways=ways, queries=queries, tasks=tasks, seed=seed, unlabelled=unlabelled),
             shots=_numbers("--shots", shots) if shots is not None else (),
             inner_steps=(_numbers("--inner-steps", inner_steps) if inner_steps is not None else ()),
             data=_names(data or ()),
             split=split,
+            learner=learner,
+            learner_options=pairs(learner_option, "--learner-option"),
             device=device,
             threads=threads,
             batching=Batching(batching),  # type: ignore[arg-type]
@@ -159,6 +182,8 @@ def _show(result: dict[str, Any]) -> None:
 
     console = screen.out()
     console.print(_heading(result, _size(result)), markup=False)
+    if "embedding_of" in result:
+        console.print(f"  {_reader(result)}", markup=False)
     console.print(f"  {result['run']:<24} {screen.percent(result)}", markup=False)
     control = result["control"]
     console.print(f"  {control['name'] + ' (control)':<24} {screen.percent(control)}")
@@ -183,9 +208,14 @@ def _heading(row: dict[str, Any], what: str) -> str:
     )
 
 
+def _reader(row: dict[str, Any]) -> str:
+    return f"{row['learner']} on the embedding of {row['embedding_of']}"
+
+
 def _size(row: dict[str, Any]) -> str:
     ways = f"{row['ways']}-way " if "accuracy" in row else ""
-    return f"{ways}{row['shots']}-shot"
+    more = f" + {row['unlabelled']} unlabelled" if row["unlabelled"] else ""
+    return f"{ways}{row['shots']}-shot{more}"
 
 
 def _ece(row: dict[str, Any]) -> str:
@@ -203,7 +233,8 @@ def _show_rows(console: "Console", rows: Sequence[dict[str, Any]]) -> None:
     several = [key for key in ("data", "shots", "inner_steps") if len({r[key] for r in rows}) > 1]
     each = f"{first['ways']}-way" if classes else "regression"
     same = each if "shots" in several else _size(first)
-    console.print(f"{first['run']}: {_heading(first, same)}", markup=False)
+    reader = f" ({_reader(first)})" if "embedding_of" in first else ""
+    console.print(f"{first['run']}{reader}: {_heading(first, same)}", markup=False)
     table = Table()
     for key in several:
         table.add_column(key.replace("_", " "), justify="left" if key == "data" else "right")

@@ -148,6 +148,14 @@ def train(
     queries: Annotated[
         int | None, _option(text="Query examples of a class. Default: 5.", panel=TASKS)
     ] = None,
+    unlabelled: Annotated[
+        int | None,
+        _option(
+            text="More support examples of a class, without labels; for learners that use them "
+            "(SoftKMeans). Default: 0.",
+            panel=TASKS,
+        ),
+    ] = None,
     rotations: Annotated[
         bool | None,
         _option("--rotations/--no-rotations", text="Quarter turns make new classes.", panel=TASKS),
