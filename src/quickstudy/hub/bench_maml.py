@@ -1,0 +1,210 @@
+"""How fast a step of MAML is here, and with what memory, beside other libraries.
+
+Everybody gets the same net, weights, tasks and threads, and runs in turn in one process. Gradients
+are compared with those of the plain loop in float64 before anything is timed.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from quickstudy.core import SGD, Examples, Task
+from quickstudy.core.tasks import tree_map
+from quickstudy.errors import RunError
+from quickstudy.hub.benching import SIDE, in_turn, seconds
+from quickstudy.hub.devices import keep_freed_memory
+from quickstudy.hub.peers import PlainConv4, Step, by_hand, peers_named
+from quickstudy.learners import MAML
+from quickstudy.nets import Conv4
+
+OURS, RATE = "quickstudy", 0.05
+WORST = 1e-4
+"""Relative error of a gradient beyond which a speed says nothing."""
+TASKS = 5
+"""On which gradients are compared; the median counts, as a rounding may choose another maximum."""
+
+
+class Runner(NamedTuple):
+    """Somebody who takes a step: the net that holds the gradients, and the step on a task."""
+
+    net: nn.Module
+    step: Callable[[Task], Tensor]
+
+
+def bench_maml(
+    *,
+    peers: str = "",
+    inner_steps: int = 1,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    width: int = 64,
+    repeats: int = 15,
+    threads: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Time and memory of MAML's gradient on one task, second order, in float32.
+
+    The net is the Conv4 of the papers with pooling, on made-up images of 28x28; batch norms use the
+    statistics of the batch, the head has a row for each way.
+
+    Args:
+        peers: other libraries, "higher,torchopt" for instance; each gets two rows, with its net as
+            shipped and with ours in layout and order of pooling.
+        inner_steps: of the inner loop, >= 1.
+        ways: classes in a task.
+        shots: support images of a class.
+        queries: query images of a class.
+        width: filters of each block.
+        repeats: how often each is timed, >= 1.
+        threads: of the CPU; as many as PyTorch likes if None.
+        seed: of weights and tasks.
+
+    Returns:
+        `rows` of name, ms_per_task (median), spread_ms, peak_mb (tensors alive at once beyond those
+        at the start) and gradient_error (relative, median over a few tasks);
+        `speedup_over_fastest_peer` as shipped, None without peers; and the setting.
+
+    Raises:
+        RunError: a number out of range, a peer that is not there, or a gradient that is wrong.
+
+    Examples:
+        >>> found = bench_maml(width=4, queries=2, repeats=1)
+        >>> [row["name"] for row in found["rows"]], found["speedup_over_fastest_peer"]
+        (['quickstudy', 'plain loop', 'plain loop, our layout'], None)
+    """
+    used = torch.get_num_threads() if threads is None else threads
+    counts = {
+        "--inner-steps": inner_steps, "--ways": ways, "--shots": shots, "--queries": queries,
+        "--width": width, "--repeats": repeats, "--threads": used,
+    }  # fmt: skip
+    for name, value in counts.items():
+        if value < 1:
+            raise RunError(f"{name} must be at least 1, got {value}")
+    named = peers_named(peers)
+    keep_freed_memory()  # as training does
+    generator = torch.Generator().manual_seed(seed)
+    tasks = [_task(ways, shots, queries, generator) for _ in range(TASKS)]
+    runners = _runners({"plain loop": by_hand, **named}, ways, width, inner_steps, seed)
+    errors = _errors(runners, tasks, ways, width, inner_steps)
+    calls = {name: partial(_gradient, runner, tasks[0]) for name, runner in runners.items()}
+    for runner in runners.values():
+        runner.net.zero_grad(set_to_none=True)
+    peaks = {name: peak_mb(call) for name, call in calls.items()}
+    works = {name: partial(seconds, call, 1, used) for name, call in calls.items()}
+    timed = {name: [1000 * s for s in taken] for name, taken in in_turn(works, repeats).items()}
+    rows = [
+        {
+            "name": name,
+            "ms_per_task": round(median(taken), 2),
+            "spread_ms": [round(min(taken), 2), round(max(taken), 2)],
+            "peak_mb": round(peaks[name], 1),
+            "gradient_error": float(f"{errors[name]:.1e}"),
+        }
+        for name, taken in timed.items()
+    ]
+    fastest = min((median(timed[name]) for name in named), default=None)
+    return {
+        "rows": rows,
+        "speedup_over_fastest_peer": fastest and round(fastest / median(timed[OURS]), 3),
+        "threads": used,
+        "device": "cpu",
+        "inner_steps": inner_steps, "ways": ways, "shots": shots, "queries": queries,
+        "width": width, "side": SIDE, "order": 2, "dtype": "float32", "repeats": repeats,
+        "seed": seed, "cores": os.cpu_count(), "torch": torch.__version__,
+    }  # fmt: skip
+
+
+def _runners(
+    steps: Mapping[str, Step], ways: int, width: int, inner_steps: int, seed: int
+) -> dict[str, Runner]:
+    """Ourselves and two of each step, its net as shipped and laid out as ours; equal weights."""
+    torch.manual_seed(seed)
+    ours = MAML(
+        Conv4(1, width, SIDE), SGD(RATE), steps=inner_steps, outputs=ways, transductive=True
+    )
+    weights = list(ours.parameters())
+    runners = {OURS: Runner(ours, ours.loss)}
+    for name, step in steps.items():
+        for laid_out in (False, True):
+            net = _with_weights(PlainConv4(ways, width, SIDE, laid_out), weights)
+            called = f"{name}, our layout" if laid_out else name
+            runners[called] = Runner(net, _stepper(step, net, inner_steps))
+    return runners
+
+
+def _stepper(step: Step, net: nn.Module, inner_steps: int) -> Callable[[Task], Tensor]:
+    return lambda task: step(net, task, inner_steps, RATE)
+
+
+def _with_weights(net: nn.Module, weights: list[nn.Parameter]) -> nn.Module:
+    with torch.no_grad():
+        for mine, given in zip(net.parameters(), weights, strict=True):
+            mine.copy_(given)
+    return net
+
+
+def _task(ways: int, shots: int, queries: int, generator: torch.Generator) -> Task:
+    def half(each: int) -> Examples:
+        x = torch.rand(ways * each, 1, SIDE, SIDE, generator=generator)
+        return Examples(x, torch.eye(ways).repeat_interleave(each, 0), torch.ones(ways * each))
+
+    return Task(half(shots), half(queries))
+
+
+def _gradient(runner: Runner, task: Task) -> Float[Tensor, " parameters"]:
+    """The gradient of one task's loss, for all parameters in a row."""
+    runner.net.zero_grad(set_to_none=True)
+    loss = runner.step(task)
+    if isinstance(runner.net, MAML):  # a peer's step has done it
+        loss.backward()
+    return torch.cat([p.grad.flatten() for p in runner.net.parameters() if p.grad is not None])
+
+
+def _errors(
+    runners: Mapping[str, Runner], tasks: list[Task], ways: int, width: int, inner_steps: int
+) -> dict[str, float]:
+    """How far each one's gradients are from exact ones, relatively; the median over the tasks.
+
+    Raises:
+        RunError: too far to compare speeds.
+    """
+    net = PlainConv4(ways, width, SIDE).double()
+    exact = Runner(
+        _with_weights(net, list(runners[OURS].net.parameters())),
+        _stepper(by_hand, net, inner_steps),
+    )
+    wanted = [_gradient(exact, tree_map(Tensor.double, task)) for task in tasks]
+    errors = {}
+    for name, runner in runners.items():
+        found = [_gradient(runner, task).double() for task in tasks]
+        off = [float((f - w).norm() / w.norm()) for f, w in zip(found, wanted, strict=True)]
+        errors[name] = median(off)
+    if wrong := {name: error for name, error in errors.items() if error > WORST}:
+        raise RunError(f"gradients are off by more than {WORST}, so speeds say nothing: {wrong}")
+    return errors
+
+
+def peak_mb(work: Callable[[], object]) -> float:
+    """The most megabytes of tensors on the CPU that are alive at once, beyond those at the start.
+
+    Examples:
+        >>> round(peak_mb(lambda: torch.zeros(1000, 1000)))
+        4
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it tells the screen when it starts
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        work()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    alive = peak = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        alive += event.nbytes()
+        peak = max(peak, alive)
+    return peak / 1e6
