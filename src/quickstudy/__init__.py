@@ -66,7 +66,9 @@ if TYPE_CHECKING:
     from quickstudy.hub.regressor import FewShotRegressor
     from quickstudy.learners import (
         ANIL,
+        ANP,
         BDCSPN,
+        CNP,
         DKT,
         FEAT,
         LRD2,
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
         MetaBaseline,
         MetaSGD,
         NearestMean,
+        PriorFitted,
         ProtoNet,
         RelationNet,
         Reptile,
@@ -106,9 +109,9 @@ _ROOMS = {
     "hub.predictor": "Predictor deploy",
     "hub.regressor": "FewShotRegressor",
     "learners": (
-        "ANIL BDCSPN DKT FEAT LRD2 MAML PTMAP R2D2 TIM ALPaCA LaplacianShot MatchingNet "
-        "MetaBaseline MetaSGD NearestMean ProtoNet RelationNet Reptile SetTransformer "
-        "SoftKMeans SupportMean"
+        "ANIL ANP BDCSPN CNP DKT FEAT LRD2 MAML PTMAP R2D2 TIM ALPaCA LaplacianShot "
+        "MatchingNet MetaBaseline MetaSGD NearestMean PriorFitted ProtoNet RelationNet "
+        "Reptile SetTransformer SoftKMeans SupportMean"
     ),
     "nets": "MLP BatchNorm Conv4 ResNet12",
 }
@@ -118,7 +121,9 @@ _WHERE = {name: room for room, names in _ROOMS.items() for name in names.split()
 
 __all__ = [
     "ANIL",
+    "ANP",
     "BDCSPN",
+    "CNP",
     "DKT",
     "FEAT",
     "LRD2",
@@ -154,6 +159,7 @@ __all__ = [
     "Platform",
     "Pool",
     "Predictor",
+    "PriorFitted",
     "Progress",
     "ProtoNet",
     "QuickstudyError",

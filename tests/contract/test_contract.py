@@ -201,19 +201,19 @@ def test_7_it_learns(learner):
         source = Directions(noise)
         return evaluate(module, source, tasks=100, seed=1, metric="accuracy").mean
 
-    assert accuracy(noise=3.0) < 0.6
-    trains = zoo.LEARNERS[learner].trains
-    if module.targets == "values" and not trains:
+    row = zoo.LEARNERS[learner]
+    assert accuracy(row.noise) < 0.6
+    if module.targets == "values" and not row.trains:
         pytest.skip("a control that answers alike whatever is asked")
-    if trains:
+    if row.trains:
         steps = fit(
             module,
-            Directions(noise=3.0),
-            steps=200,
-            optimizer=lambda parameters: torch.optim.Adam(parameters, zoo.LEARNERS[learner].rate),
+            Directions(row.noise),
+            steps=row.steps,
+            optimizer=lambda parameters: torch.optim.Adam(parameters, row.rate),
         )
         assert all(math.isfinite(progress.loss) for progress in steps)
-    assert accuracy(noise=3.0 if trains else 0.1) > 0.9
+    assert accuracy(row.noise if row.trains else 0.1) > 0.9
 
 
 class Directions:

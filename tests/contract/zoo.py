@@ -21,7 +21,9 @@ from quickstudy.core import (
 )
 from quickstudy.learners import (
     ANIL,
+    ANP,
     BDCSPN,
+    CNP,
     DKT,
     FEAT,
     LRD2,
@@ -35,6 +37,7 @@ from quickstudy.learners import (
     MetaBaseline,
     MetaSGD,
     NearestMean,
+    PriorFitted,
     ProtoNet,
     RelationNet,
     Reptile,
@@ -50,13 +53,16 @@ WAY = 3
 class Row(NamedTuple):
     """How a learner is made from a net; `trains` is False for controls that have no parameters.
 
-    `rate` is the outer one with which it learns the toy task.
+    `rate` is the outer one with which it learns the toy task, in so many `steps`; `noise` is how
+    loud it is there.
     """
 
     make: Callable[[nn.Module], Learner]
     trains: bool = True
     order_matters: bool = False
     rate: float = 1e-2
+    steps: int = 200
+    noise: float = 3.0
 
 
 LEARNERS = {
@@ -129,6 +135,25 @@ LEARNERS = {
     "pt-map-unbalanced": Row(lambda net: PTMAP(net, steps=5, sinkhorn=10, balance=0.5)),
     "laplacian-shot": Row(lambda net: LaplacianShot(net, steps=5)),
     "laplacian-shot-plain": Row(lambda net: LaplacianShot(net, rectify=False, steps=5)),
+    "prior-fitted": Row(
+        lambda net: PriorFitted(net, 32, heads=2, layers=2, ways=5), rate=3e-3, steps=500
+    ),
+    "prior-fitted-values": Row(
+        lambda net: PriorFitted(net, 32, heads=2, layers=2, outputs=WAY, targets="values"),
+        rate=5e-3,
+        steps=700,
+    ),
+    "cnp": Row(lambda net: CNP(net, 64, outputs=WAY), rate=3e-3, steps=400, noise=0.3),
+    "cnp-squared": Row(
+        lambda net: CNP(net, 64, outputs=WAY, objective="squared_error"),
+        rate=3e-3,
+        steps=400,
+        noise=0.3,
+    ),
+    "anp": Row(lambda net: ANP(net, 32, heads=2, outputs=WAY), rate=3e-3, steps=600),
+    "anp-no-layers": Row(
+        lambda net: ANP(net, 64, heads=2, layers=0, outputs=WAY), rate=3e-3, steps=600
+    ),
     "nearest-mean": Row(lambda net: NearestMean(), trains=False),
     "support-mean": Row(lambda net: SupportMean(), trains=False),
 }

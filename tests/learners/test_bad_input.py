@@ -25,6 +25,7 @@ from quickstudy.learners import (
     MatchingNet,
     MetaBaseline,
     MetaSGD,
+    PriorFitted,
     ProtoNet,
     RelationNet,
     Reptile,
@@ -52,6 +53,7 @@ CLASSIFIERS = [
     TIM,
     PTMAP,
     LaplacianShot,
+    PriorFitted,
 ]
 WITH_OUTPUTS = [MAML, MetaSGD, ANIL, Reptile]
 
@@ -147,7 +149,9 @@ def test_other_impossible_counts_are_refused():
         ANIL(MLP(5), steps=0)
 
 
-@pytest.mark.parametrize("learner", [*WITH_OUTPUTS, RelationNet, SetTransformer, FEAT, ALPaCA])
+@pytest.mark.parametrize(
+    "learner", [*WITH_OUTPUTS, RelationNet, SetTransformer, FEAT, ALPaCA, PriorFitted]
+)
 def test_a_net_has_to_say_its_features(learner):
     with pytest.raises(TaskError, match=f"^{learner.__name__} needs a net that says its output"):
         learner(torch.nn.Linear(5, 5))

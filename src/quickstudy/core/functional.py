@@ -13,6 +13,9 @@ from quickstudy.errors import TaskError
 ABSENT = -1e9
 """The logit of a way that has no support: never chosen, never NaN, finite in the loss."""
 
+LEAST_SQUARE = 1e-3
+"""Added to the mean square that `centre_and_spread` takes the root of."""
+
 
 def zero_masked(rows: Float[Tensor, "n *d"], mask: Float[Tensor, " n"]) -> Float[Tensor, "n *d"]:
     """The same rows with zeros where the mask is 0.
@@ -64,6 +67,24 @@ def prototypes(
     """
     sums, counts = class_sums(z, y, mask)
     return sums / counts.clamp(min=1)[:, None]
+
+
+def centre_and_spread(
+    z: Float[Tensor, "n d"], mask: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, " d"], Float[Tensor, ""]]:
+    """The mean of the real rows, and one number for how far from it they lie in each dimension.
+
+    The root of their mean square, and of a little more: one row alone has no spread.
+
+    Examples:
+        >>> z = torch.tensor([[1.0, 2.0], [5.0, 2.0], [9.0, 9.0]])
+        >>> centre_and_spread(z, torch.tensor([1.0, 1.0, 0.0]))
+        (tensor([3., 2.]), tensor(1.4146))
+    """
+    each = (mask / mask.sum().clamp(min=1))[:, None]
+    centre = (z * each).sum(0)
+    square = ((z - centre).square() * each).sum() / z.shape[1]
+    return centre, (square + LEAST_SQUARE).sqrt()
 
 
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:

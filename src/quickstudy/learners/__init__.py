@@ -2,7 +2,9 @@
 
 from quickstudy.learners.alpaca import ALPaCA
 from quickstudy.learners.anil import ANIL
+from quickstudy.learners.anp import ANP
 from quickstudy.learners.bd_cspn import BDCSPN
+from quickstudy.learners.cnp import CNP
 from quickstudy.learners.dkt import DKT
 from quickstudy.learners.feat import FEAT
 from quickstudy.learners.laplacian_shot import LaplacianShot
@@ -12,6 +14,7 @@ from quickstudy.learners.matching_net import MatchingNet
 from quickstudy.learners.meta_baseline import MetaBaseline
 from quickstudy.learners.meta_sgd import MetaSGD
 from quickstudy.learners.nearest_mean import NearestMean
+from quickstudy.learners.prior_fitted import PriorFitted
 from quickstudy.learners.protonet import ProtoNet
 from quickstudy.learners.pt_map import PTMAP
 from quickstudy.learners.r2d2 import R2D2
@@ -24,7 +27,9 @@ from quickstudy.learners.tim import TIM
 
 __all__ = [
     "ANIL",
+    "ANP",
     "BDCSPN",
+    "CNP",
     "DKT",
     "FEAT",
     "LRD2",
@@ -38,6 +43,7 @@ __all__ = [
     "MetaBaseline",
     "MetaSGD",
     "NearestMean",
+    "PriorFitted",
     "ProtoNet",
     "RelationNet",
     "Reptile",

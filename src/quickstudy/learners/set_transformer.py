@@ -7,13 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core import Examples, State
-from quickstudy.core.functional import ABSENT, forbid_absent
+from quickstudy.core.functional import centre_and_spread, forbid_absent
 from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
+from quickstudy.learners.attention import AttentionBlock
 from quickstudy.learners.embedding import EmbeddingLearner, features_of
-
-SMALL = 1e-3
-"""Added to the variance of the embeddings, which one example does not have."""
 
 
 class SetTransformer(EmbeddingLearner):
@@ -71,15 +69,13 @@ class SetTransformer(EmbeddingLearner):
                 f"a set transformer has positive width, heads and layers, got {width}, {heads} and "
                 f"{layers}"
             )
-        if width % heads:
-            raise TaskError(f"the width must be a multiple of the heads, got {width} and {heads}")
         self.width = width
         self.heads = heads
         self.layers = layers
         self.enter = nn.Linear(features_of(net, "SetTransformer"), width)
         self.marks = nn.Parameter(torch.randn(2, width))
-        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
-        self.ask = _Block(width, heads)
+        self.blocks = nn.ModuleList(AttentionBlock(width, heads) for _ in range(layers))
+        self.ask = AttentionBlock(width, heads)
         self.leave, self.norm = nn.Linear(width, width), nn.LayerNorm(width)
 
     def summarise(self, z: Float[Tensor, "n d"], support: Examples) -> State:
@@ -92,9 +88,7 @@ class SetTransformer(EmbeddingLearner):
         """
         labels = support.y * support.mask[:, None]
         real, counts = labels.sum(1), labels.sum(0)
-        each = (real / real.sum().clamp(min=1))[:, None]
-        mean = (z * each).sum(0)
-        spread = ((z - mean).square() * each).sum().div(z.shape[1]).add(SMALL).sqrt()
+        mean, spread = centre_and_spread(z, real)
         own = labels.T[:, :, None]
         read = self.enter((z - mean) / spread) + own * self.marks[0] + (1 - own) * self.marks[1]
         for block in self.blocks:
@@ -116,34 +110,3 @@ class SetTransformer(EmbeddingLearner):
         asked = self.leave(self.ask(queries, state["read"], state["real"]))
         logits = (asked @ state["own"][:, :, None]).squeeze(-1).T / math.sqrt(self.width)
         return forbid_absent(logits, state["counts"])
-
-
-class _Block(nn.Module):
-    """Attention and a small perceptron, each beside what came in (eq. 6 and 7)."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.before, self.of_set = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width, bias=False)  # a bias would shift all scores alike
-        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        self.rest = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
-
-    def forward(
-        self, x: Float[Tensor, "way m d"], of: Float[Tensor, "way n d"], real: Float[Tensor, " n"]
-    ) -> Float[Tensor, "way m d"]:
-        seen = self.of_set(of)
-        asked = self._split(self.query(self.before(x)))
-        keys, values = self._split(self.key(seen)), self._split(self.value(seen))
-        scores = asked @ keys.transpose(-1, -2) / math.sqrt(asked.shape[-1])
-        attention = torch.softmax(torch.where(real > 0, scores, ABSENT), dim=-1)
-        x = x + self.out((attention @ values).transpose(-2, -3).flatten(-2))
-        out: Tensor = x + self.rest(x)
-        return out
-
-    def _split(self, x: Float[Tensor, "way n d"]) -> Float[Tensor, "way heads n e"]:
-        heads: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
-        return heads
