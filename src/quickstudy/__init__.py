@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         LearnedRates,
         Learner,
         Progress,
+        StepRates,
         Task,
         TaskSource,
         UpdateRule,
@@ -68,9 +69,12 @@ if TYPE_CHECKING:
         ANIL,
         ANP,
         BDCSPN,
+        BOIL,
+        CAVIA,
         CNP,
         DKT,
         FEAT,
+        IMAML,
         LRD2,
         MAML,
         PTMAP,
@@ -78,11 +82,13 @@ if TYPE_CHECKING:
         TIM,
         ALPaCA,
         LaplacianShot,
+        MAMLPlusPlus,
         MatchingNet,
         MetaBaseline,
         MetaSGD,
         NearestMean,
         PriorFitted,
+        ProtoMAML,
         ProtoNet,
         RelationNet,
         Reptile,
@@ -94,8 +100,8 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "core": (
-        "SGD Batching Evaluation Examples Fit LearnedRates Learner Progress Task TaskSource "
-        "UpdateRule descend evaluate examples fit stack"
+        "SGD Batching Evaluation Examples Fit LearnedRates Learner Progress StepRates Task "
+        "TaskSource UpdateRule descend evaluate examples fit stack"
     ),
     "data": (
         "Blobs Episodes Groups Pool Sinusoids TaskList as_task check_leakage "
@@ -109,9 +115,10 @@ _ROOMS = {
     "hub.predictor": "Predictor deploy",
     "hub.regressor": "FewShotRegressor",
     "learners": (
-        "ANIL ANP BDCSPN CNP DKT FEAT LRD2 MAML PTMAP R2D2 TIM ALPaCA LaplacianShot "
-        "MatchingNet MetaBaseline MetaSGD NearestMean PriorFitted ProtoNet RelationNet "
-        "Reptile SetTransformer SoftKMeans SupportMean"
+        "ANIL ANP BDCSPN BOIL CAVIA CNP DKT FEAT IMAML LRD2 MAML PTMAP R2D2 TIM ALPaCA "
+        "LaplacianShot MAMLPlusPlus MatchingNet MetaBaseline MetaSGD NearestMean "
+        "PriorFitted ProtoMAML ProtoNet RelationNet Reptile SetTransformer SoftKMeans "
+        "SupportMean"
     ),
     "nets": "MLP BatchNorm Conv4 ResNet12",
 }
@@ -123,9 +130,12 @@ __all__ = [
     "ANIL",
     "ANP",
     "BDCSPN",
+    "BOIL",
+    "CAVIA",
     "CNP",
     "DKT",
     "FEAT",
+    "IMAML",
     "LRD2",
     "MAML",
     "MLP",
@@ -151,6 +161,7 @@ __all__ = [
     "LaplacianShot",
     "LearnedRates",
     "Learner",
+    "MAMLPlusPlus",
     "MatchingNet",
     "MetaBaseline",
     "MetaSGD",
@@ -161,6 +172,7 @@ __all__ = [
     "Predictor",
     "PriorFitted",
     "Progress",
+    "ProtoMAML",
     "ProtoNet",
     "QuickstudyError",
     "RelationNet",
@@ -170,6 +182,7 @@ __all__ = [
     "SetTransformer",
     "Sinusoids",
     "SoftKMeans",
+    "StepRates",
     "SupportMean",
     "Task",
     "TaskError",

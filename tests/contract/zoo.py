@@ -23,9 +23,12 @@ from quickstudy.learners import (
     ANIL,
     ANP,
     BDCSPN,
+    BOIL,
+    CAVIA,
     CNP,
     DKT,
     FEAT,
+    IMAML,
     LRD2,
     MAML,
     PTMAP,
@@ -33,11 +36,13 @@ from quickstudy.learners import (
     TIM,
     ALPaCA,
     LaplacianShot,
+    MAMLPlusPlus,
     MatchingNet,
     MetaBaseline,
     MetaSGD,
     NearestMean,
     PriorFitted,
+    ProtoMAML,
     ProtoNet,
     RelationNet,
     Reptile,
@@ -55,6 +60,8 @@ class Row(NamedTuple):
 
     `rate` is the outer one with which it learns the toy task, in so many `steps`; `noise` is how
     loud it is there.
+    `rate` is the outer one with which it learns the toy task. `exact` is False where the gradient
+    of the loss is, by the paper, another than that of its value.
     """
 
     make: Callable[[nn.Module], Learner]
@@ -63,6 +70,7 @@ class Row(NamedTuple):
     rate: float = 1e-2
     steps: int = 200
     noise: float = 3.0
+    exact: bool = True
 
 
 LEARNERS = {
@@ -154,6 +162,46 @@ LEARNERS = {
     "anp-no-layers": Row(
         lambda net: ANP(net, 64, heads=2, layers=0, outputs=WAY), rate=3e-3, steps=600
     ),
+    "proto-maml": Row(lambda net: ProtoMAML(net, SGD(0.1), steps=2)),
+    "proto-maml-first-order": Row(lambda net: ProtoMAML(net, SGD(0.1), steps=2, first_order=True)),
+    "proto-maml-learned-rates": Row(lambda net: ProtoMAML(net, LearnedRates(0.1), steps=2)),
+    "proto-maml-squared": Row(
+        lambda net: ProtoMAML(net, SGD(0.1), steps=2, objective="squared_error")
+    ),
+    "boil": Row(lambda net: BOIL(net, SGD(0.1), steps=2)),
+    "boil-fixed-head": Row(lambda net: BOIL(net, SGD(1.0), steps=3, outputs=WAY), rate=2e-2),
+    "boil-values": Row(
+        lambda net: BOIL(net, SGD(1.0), steps=2, outputs=WAY, targets="values"), rate=2e-2
+    ),
+    "maml++": Row(lambda net: MAMLPlusPlus(net, rate=0.4, steps=3)),
+    "maml++-adapted-norms": Row(
+        lambda net: MAMLPlusPlus(net, rate=0.4, steps=2, step_norms=False, transductive=True)
+    ),
+    "maml++-derivative-order": Row(
+        lambda net: MAMLPlusPlus(net, rate=0.4, steps=2, first_order_until=0.5), exact=False
+    ),
+    "maml++-values": Row(
+        lambda net: MAMLPlusPlus(net, rate=0.4, steps=3, outputs=WAY, targets="values")
+    ),
+    "imaml": Row(lambda net: IMAML(net, SGD(0.4), steps=6, penalty=0.5), exact=False),
+    "imaml-squared": Row(
+        lambda net: IMAML(net, SGD(0.2), steps=10, penalty=0.5, objective="squared_error"),
+        exact=False,
+    ),
+    "imaml-transductive": Row(
+        lambda net: IMAML(net, SGD(0.4, momentum=0.5), steps=4, penalty=0.5, transductive=True),
+        exact=False,
+    ),
+    "imaml-values": Row(
+        lambda net: IMAML(net, SGD(0.2), steps=16, penalty=0.1, outputs=WAY, targets="values"),
+        exact=False,
+    ),
+    "cavia": Row(lambda net: CAVIA(net, steps=3)),
+    "cavia-first-order": Row(lambda net: CAVIA(net, steps=3, first_order=True)),
+    "cavia-fixed-head": Row(lambda net: CAVIA(net, steps=3, outputs=WAY), rate=5e-3),
+    "cavia-squared": Row(lambda net: CAVIA(net, steps=3, objective="squared_error")),
+    "cavia-learned-rates": Row(lambda net: CAVIA(net, LearnedRates(1.0), steps=3, context=8)),
+    "cavia-values": Row(lambda net: CAVIA(net, SGD(1.0), outputs=WAY, targets="values")),
     "nearest-mean": Row(lambda net: NearestMean(), trains=False),
     "support-mean": Row(lambda net: SupportMean(), trains=False),
 }

@@ -251,3 +251,22 @@ def test_a_query_whose_class_has_no_support_weighs_nothing():
     torch.testing.assert_close(
         module.loss(Task(support, unknown)), module.loss(Task(support, part))
     )
+
+
+@pytest.mark.parametrize("stopped_after", [0, 2])
+def test_a_learner_that_asks_is_told_how_far_training_is(stopped_after):
+    class Told(Exploding):
+        def __init__(self):
+            super().__init__()
+            self.heard = []
+
+        def advance(self, fraction):
+            self.heard.append(fraction)
+
+    first = fit(Told(), Numbers(0), steps=4)
+    for _ in range(stopped_after):
+        next(first)
+    second = fit(Told(), Numbers(0), steps=4)
+    second.load_state_dict(first.state_dict())
+    list(second)
+    assert first.learner.heard + second.learner.heard == [0, 0.25, 0.5, 0.75]

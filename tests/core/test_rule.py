@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from quickstudy.core import SGD, LearnedRates, descend
+from quickstudy.core import SGD, LearnedRates, StepRates, descend
+from quickstudy.core.descent import path
 from quickstudy.errors import TaskError
 
 
@@ -123,3 +124,55 @@ def test_descent_without_a_graph_goes_the_same_way(mode):
         found = descend(SGD(0.01, momentum=0.5), loss, start, steps=4)["w"]
     torch.testing.assert_close(found.clone(), wanted)
     assert not found.requires_grad
+
+
+@pytest.mark.parametrize("per", ["element", "tensor"])
+def test_every_step_has_rates_of_its_own_and_the_last_ones_hold_on(per):
+    rule = StepRates(0.1, steps=2, per=per)
+    rule.attach({"net.w": torch.zeros(3)})
+    assert rule.learned["net/w"].shape == ((2, 3) if per == "element" else (2,))
+    with torch.no_grad():
+        rule.learned["net/w"][0] = 1.0
+        rule.learned["net/w"][1] = -0.5
+    found = [
+        p["net.w"].tolist()
+        for p in path(rule, lambda p, step: p["net.w"].sum(), {"net.w": torch.zeros(3)}, 4)
+    ]
+    assert found == [[-1.0] * 3, [-0.5] * 3, [0.0] * 3, [0.5] * 3]
+    assert rule.rates() == {"net.w, step 1": 1.0, "net.w, step 2": -0.5}
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_the_path_is_every_place_that_descent_comes_through(first_order):
+    rule = SGD(0.05, momentum=0.5)
+    start = {"w": torch.tensor([0.5, 3.0], dtype=torch.float64, requires_grad=True)}
+
+    def loss(params, step):
+        return ((params["w"] - step) ** 4).sum()
+
+    places = list(path(rule, loss, start, 3, first_order))
+    for count, place in enumerate(places, start=1):
+        wanted = descend(rule, loss, start, count, first_order)
+        torch.testing.assert_close(place["w"], wanted["w"])
+        slopes = [
+            torch.autograd.grad(p["w"].sum(), start["w"], retain_graph=True)[0]
+            for p in (place, wanted)
+        ]
+        torch.testing.assert_close(*slopes)
+
+
+def test_step_rates_of_many_tasks_at_once():
+    rule = StepRates(0.1, steps=2)
+    rule.attach({"w": torch.zeros(3)})
+    targets = torch.arange(6.0).view(2, 3)
+
+    def end(target):
+        start = {"w": torch.zeros(3)}
+        return descend(rule, lambda p, step: ((p["w"] - target) ** 2).sum(), start, 3)["w"]
+
+    torch.testing.assert_close(torch.func.vmap(end)(targets), torch.stack([*map(end, targets)]))
+
+
+def test_rates_are_of_one_step_or_more():
+    with pytest.raises(TaskError, match="one inner step or more, got 0"):
+        StepRates(steps=0)

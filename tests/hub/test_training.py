@@ -308,3 +308,17 @@ def test_a_killed_run_ends_as_if_it_had_never_been_killed(photos, tmp_path, call
     assert [row["step"] for row in rows] == [*range(1, 1001)], moments
     assert untimed(rows) == untimed(open_run(tmp_path / "whole").metrics()), moments
     assert weights(out) == weights(tmp_path / "whole"), moments
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learner": "maml++"},
+        {"learner": "maml", "rule": "step-rates", "rule_options": {"steps": 2}},
+    ],
+)
+def test_the_rates_of_every_inner_step_are_drawn(photos, tmp_path, options):
+    asked = quick(photos, steps=2, inner_steps=2, norm="batch", **options)
+    run = end(train(asked, tmp_path / "run"))
+    assert (tmp_path / "run" / "inner_rates.png").read_bytes()[1:4] == b"PNG"
+    assert {name.split(", ")[1] for name in run.learner.rule.rates()} == {"step 1", "step 2"}

@@ -13,8 +13,11 @@ from quickstudy.errors import RunError, TaskError
 from quickstudy.learners import (
     ANIL,
     BDCSPN,
+    BOIL,
+    CAVIA,
     DKT,
     FEAT,
+    IMAML,
     LRD2,
     MAML,
     PTMAP,
@@ -22,10 +25,12 @@ from quickstudy.learners import (
     TIM,
     ALPaCA,
     LaplacianShot,
+    MAMLPlusPlus,
     MatchingNet,
     MetaBaseline,
     MetaSGD,
     PriorFitted,
+    ProtoMAML,
     ProtoNet,
     RelationNet,
     Reptile,
@@ -54,8 +59,13 @@ CLASSIFIERS = [
     PTMAP,
     LaplacianShot,
     PriorFitted,
+    BOIL,
+    ProtoMAML,
+    MAMLPlusPlus,
+    IMAML,
+    CAVIA,
 ]
-WITH_OUTPUTS = [MAML, MetaSGD, ANIL, Reptile]
+WITH_OUTPUTS = [MAML, MetaSGD, ANIL, Reptile, BOIL, MAMLPlusPlus, IMAML, CAVIA]
 
 
 def half(rows, way=2, width=5):
@@ -147,10 +157,13 @@ def test_other_impossible_counts_are_refused():
         Reptile(MLP(5), batches=0)
     with pytest.raises(TaskError, match="one inner step or more, got 0"):
         ANIL(MLP(5), steps=0)
+    with pytest.raises(TaskError, match="one inner step or more, got 0"):
+        ProtoMAML(MLP(5), steps=0)
 
 
 @pytest.mark.parametrize(
-    "learner", [*WITH_OUTPUTS, RelationNet, SetTransformer, FEAT, ALPaCA, PriorFitted]
+    "learner",
+    [*WITH_OUTPUTS, RelationNet, SetTransformer, FEAT, ALPaCA, PriorFitted, ProtoMAML],
 )
 def test_a_net_has_to_say_its_features(learner):
     with pytest.raises(TaskError, match=f"^{learner.__name__} needs a net that says its output"):
@@ -165,9 +178,11 @@ def test_torchs_own_batch_norm_is_refused(learner):
         learner(net)
 
 
-@pytest.mark.parametrize("learner", [MAML, MetaSGD, Reptile])
+@pytest.mark.parametrize("learner", [MAML, MetaSGD, Reptile, BOIL, ProtoMAML, MAMLPlusPlus, IMAML])
 def test_one_example_has_no_statistics(learner):
-    made = learner(MLP(5, [8], 8, norm="batch"), SGD(0.1) if learner is not MetaSGD else 0.1)
+    made = learner(
+        MLP(5, [8], 8, norm="batch"), 0.1 if learner in (MetaSGD, MAMLPlusPlus) else SGD(0.1)
+    )
     for support in (half(1, way=1), pad(half(1, way=1), 4, 1)):
         with pytest.raises(TaskError, match=r"two values a channel or more, got one example"):
             made.adapt(support)

@@ -13,7 +13,7 @@ from quickstudy.core.learner import (
     gaussian_nll,
     squared_error,
 )
-from quickstudy.core.rule import SGD, LearnedRates, UpdateRule
+from quickstudy.core.rule import SGD, LearnedRates, StepRates, UpdateRule
 from quickstudy.core.tasks import (
     Examples,
     Inputs,
@@ -40,6 +40,7 @@ __all__ = [
     "Predictive",
     "Progress",
     "State",
+    "StepRates",
     "Task",
     "TaskSource",
     "UpdateRule",

@@ -130,4 +130,9 @@ def map_tasks(
         return
     together = torch.func.vmap(function, randomness="different")
     for start in range(0, first.shape[0], batching.chunk):
-        yield together(tree_map(lambda t, s=start: t[s : s + batching.chunk], batch))
+        part = tree_map(lambda t, s=start: t[s : s + batching.chunk], batch)
+        if leaves(part)[0].shape[0] > 1:
+            yield together(part)
+        else:  # alone it is quicker; and inside of vmap its images may lie in a layout, channels
+            # last, that torch's second backward pass through pooling refuses there
+            yield tree_map(lambda t: t[None], function(unstack(part)[0]))

@@ -5,7 +5,7 @@ once more, with a graph, and takes one Hessian-vector product (`keep_graph=False
 flat in K, and the gradient is the same. Keeping the graphs of all steps, as is usual, grows with K.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -64,13 +64,42 @@ def descend(
         # The last step keeps its graph: it is wanted first on the way back.
         done = steps - 1
         params, state = _Replayed.run(rule, loss, params, state, done)
+    for after in _follow(rule, loss, params, state, range(done, steps), second_order):
+        params = after
+    return params
+
+
+def path(
+    rule: UpdateRule, loss: Loss, params: Params, steps: int, first_order: bool = False
+) -> Iterator[Params]:
+    """As `descend`, the parameters after every step, for losses that look at all of them.
+
+    Examples:
+        >>> from quickstudy.core import SGD
+        >>> def loss(params, step):
+        ...     return (params["w"] ** 2).sum()
+        >>> [p["w"].item() for p in path(SGD(0.25), loss, {"w": torch.ones(())}, steps=2)]
+        [0.5, 0.25]
+    """
+    second_order = torch.is_grad_enabled() and not first_order
+    return _follow(rule, loss, params, rule.init(params), range(steps), second_order)
+
+
+def _follow(
+    rule: UpdateRule,
+    loss: Loss,
+    params: Params,
+    state: RuleState,
+    steps: range,
+    second_order: bool,
+) -> Iterator[Params]:
     gradient = _gradient(loss, constant=not second_order)
-    for step in range(done, steps):
+    for step in steps:
         # Under no_grad the inner gradient is computed all the same, but leaves no graph behind.
         with torch.set_grad_enabled(second_order):
             grads = gradient(params, step)
         params, state = rule.update(params, grads, state)
-    return params
+        yield params
 
 
 def _transformed() -> bool:

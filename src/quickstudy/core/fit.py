@@ -67,7 +67,8 @@ class Fit(Iterator[Progress]):
     `use_kept_weights` before using the learner.
 
     Args:
-        learner: a module with `loss(T)`; `calibrate(batch of T)` is used where it has one.
+        learner: a module with `loss(T)`; where it has them, `advance(share of the steps done)` is
+            called before each step, and `calibrate(batch of T)` before weights are kept.
         source: hands out batches of T.
         steps: outer steps, >= 1.
         tasks_per_step: T a step, >= 1.
@@ -174,6 +175,9 @@ class Fit(Iterator[Progress]):
         if over:
             raise StopIteration
         self.learner.train()
+        advance = getattr(self.learner, "advance", None)
+        if callable(advance):  # of the step alone, so that a run that goes on does the same
+            advance(self.step / self.steps)
         batch = self._sample(self.tasks_per_step, self.generator)
         if not self.checked:
             check_targets(self.learner, batch)

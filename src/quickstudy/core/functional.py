@@ -3,6 +3,8 @@
 Each is written for one task, respects the mask, and runs under `torch.func.vmap`.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -244,6 +246,42 @@ def logistic(
             seen = root * z
             weights = _solve(seen.mT @ seen, penalty, (z.T @ right).T[:, :, None])[:, :, 0].T
     return weights
+
+
+def conjugate_gradients(
+    multiply: Callable[[Float[Tensor, " n"]], Float[Tensor, " n"]],
+    b: Float[Tensor, " n"],
+    steps: int,
+) -> Float[Tensor, " n"]:
+    """The solution of A x = b for a symmetric, positive definite A, from its products alone.
+
+    Hestenes & Stiefel 1952, from zeros, always so many steps; exact after n of them but for
+    rounding. Goes no further along a direction in which A is not positive.
+
+    Args:
+        multiply: v to A v.
+        b: the right side, [n].
+        steps: how many, >= 0; each is one product.
+
+    Examples:
+        >>> a = torch.tensor([[2., 1.], [1., 3.]])
+        >>> conjugate_gradients(lambda v: a @ v, torch.tensor([3., 4.]), steps=2)
+        tensor([1.0000, 1.0000])
+    """
+    x, residual, direction = torch.zeros_like(b), b, b
+    square = residual @ residual
+    for _ in range(steps):
+        product = multiply(direction)
+        curvature = direction @ product
+        positive = curvature > 0
+        length = torch.where(positive, square / torch.where(positive, curvature, 1.0), 0.0)
+        x = x + length * direction
+        residual = residual - length * product
+        before, square = square, residual @ residual
+        # Where no step was taken, nothing is added to the direction, and none will be.
+        share = torch.where(positive, square / before.clamp(min=torch.finfo(b.dtype).tiny), 0.0)
+        direction = torch.where(positive, residual, direction) + share * direction
+    return x
 
 
 def forbid_absent(

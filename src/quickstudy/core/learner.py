@@ -174,6 +174,15 @@ class Learner(nn.Module, ABC):
             batch: meta-train tasks, stacked.
         """
 
+    def advance(self, fraction: float) -> None:
+        """Be told how far meta-training is, for what changes in its course.
+
+        `fit` calls it before every step. The default minds nothing.
+
+        Args:
+            fraction: the share of the outer steps that are done, 0 <= fraction < 1.
+        """
+
     def probabilities(self, state: State, x: Inputs) -> Float[Tensor, "m way"]:
         """Class probabilities of the queries, softmax of `predict`."""
         return torch.softmax(self.predict(state, x), dim=-1)

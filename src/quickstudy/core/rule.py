@@ -127,7 +127,7 @@ class LearnedRates(UpdateRule):
         Raises:
             TaskError: there are some already, for parameters of other names or shapes.
         """
-        wanted = {_key(n): p if self.per == "element" else p.sum() for n, p in params.items()}
+        wanted = self._like(params)
         if not self.learned:
             for key, like in wanted.items():
                 self.learned[key] = nn.Parameter(torch.full_like(like.detach(), self.rate))
@@ -139,15 +139,23 @@ class LearnedRates(UpdateRule):
                 "shapes; wanted a rule of its own for each: LearnedRates(...)"
             )
 
+    def _like(self, params: Mapping[str, Tensor]) -> Params:
+        """A tensor as the rates of each parameter are to be, by their keys."""
+        return {key_of(n): p if self.per == "element" else p.sum() for n, p in params.items()}
+
     def update(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
         """One step of descent.
 
         Raises:
             TaskError: the rule was not attached to these parameters.
         """
-        if missing := [name for name in params if _key(name) not in self.learned]:
-            raise TaskError(f"there is no rate for {missing[0]}: attach the rule to it first")
-        return {n: p - self.learned[_key(n)] * grads[n] for n, p in params.items()}, state
+        return {n: p - self._rate(n) * grads[n] for n, p in params.items()}, state
+
+    def _rate(self, name: str) -> Tensor:
+        if key_of(name) not in self.learned:
+            raise TaskError(f"there is no rate for {name}: attach the rule to it first")
+        rate: Tensor = self.learned[key_of(name)]
+        return rate
 
     def rates(self) -> dict[str, float]:
         """The mean rate of each parameter, by its name; for plots."""
@@ -155,16 +163,77 @@ class LearnedRates(UpdateRule):
 
     def spread(self) -> dict[str, tuple[float, float, float]]:
         """The mean rate of each parameter, and between which two lie nine of ten of its rates."""
-        ends = torch.tensor([0.05, 0.95], dtype=torch.float64)
-        told = {}
-        for key, rates in self.learned.items():
-            numbers = rates.detach().cpu().double().flatten().sort().values
-            places = (ends * (len(numbers) - 1)).round().long()
-            low, high = numbers[places].tolist()
-            told[key.replace("/", ".")] = (float(numbers.mean()), low, high)
-        return told
+        return {key.replace("/", "."): _told(rates) for key, rates in self.learned.items()}
 
 
-def _key(name: str) -> str:
+class StepRates(LearnedRates):
+    """Learned rates of which every inner step has its own (Antoniou et al. 2019, section 4, LSLR).
+
+    Steps beyond the last one that there are rates for take those of the last.
+
+    Args:
+        rate: where all of them start, > 0.
+        steps: how many inner steps have rates of their own, >= 1.
+        per: "tensor", one for each weight and each bias of each layer, as in the paper; or
+            "element", one for each number.
+
+    Raises:
+        TaskError: an argument is out of range.
+
+    Examples:
+        >>> rule = StepRates(0.5, steps=2)
+        >>> rule.attach({"w": torch.ones(2)})
+        >>> rule.rates()
+        {'w, step 1': 0.5, 'w, step 2': 0.5}
+    """
+
+    def __init__(
+        self, rate: float = 0.1, steps: int = 5, per: Literal["element", "tensor"] = "tensor"
+    ) -> None:
+        super().__init__(rate, per)
+        if steps < 1:
+            raise TaskError(f"rates are learned for one inner step or more, got {steps}")
+        self.steps = steps
+
+    def _like(self, params: Mapping[str, Tensor]) -> Params:
+        return {k: p.expand(self.steps, *p.shape) for k, p in super()._like(params).items()}
+
+    def init(self, params: Params) -> RuleState:
+        """How many steps were taken: none."""
+        return {"taken": next(iter(params.values())).new_zeros(())} if params else {}
+
+    def update(self, params: Params, grads: Params, state: RuleState) -> tuple[Params, RuleState]:
+        """One step of descent, at the rates of its turn.
+
+        Raises:
+            TaskError: the rule was not attached to these parameters.
+        """
+        taken = state["taken"]
+        turns = torch.arange(self.steps, device=taken.device)
+        # A product with 0 and 1, not an index: the count is a tensor, and may be one of many tasks.
+        now = (turns == taken.clamp(max=self.steps - 1)).to(taken.dtype)
+        moved = {
+            n: p - torch.tensordot(now, self._rate(n), dims=1) * grads[n] for n, p in params.items()
+        }
+        return moved, {"taken": taken + 1}
+
+    def spread(self) -> dict[str, tuple[float, float, float]]:
+        """As of `LearnedRates`, for every step."""
+        return {
+            f"{key.replace('/', '.')}, step {step}": _told(rates)
+            for key, of_steps in self.learned.items()
+            for step, rates in enumerate(of_steps, start=1)
+        }
+
+
+def _told(rates: Tensor) -> tuple[float, float, float]:
+    """The mean, and the two between which lie nine of ten."""
+    ends = torch.tensor([0.05, 0.95], dtype=torch.float64)
+    numbers = rates.detach().cpu().double().flatten().sort().values
+    low, high = numbers[(ends * (len(numbers) - 1)).round().long()].tolist()
+    return float(numbers.mean()), low, high
+
+
+def key_of(name: str) -> str:
     """A name that a module allows for a parameter: no dots."""
     return name.replace(".", "/")

@@ -4,17 +4,22 @@ from quickstudy.learners.alpaca import ALPaCA
 from quickstudy.learners.anil import ANIL
 from quickstudy.learners.anp import ANP
 from quickstudy.learners.bd_cspn import BDCSPN
+from quickstudy.learners.boil import BOIL
+from quickstudy.learners.cavia import CAVIA
 from quickstudy.learners.cnp import CNP
 from quickstudy.learners.dkt import DKT
 from quickstudy.learners.feat import FEAT
+from quickstudy.learners.imaml import IMAML
 from quickstudy.learners.laplacian_shot import LaplacianShot
 from quickstudy.learners.lrd2 import LRD2
 from quickstudy.learners.maml import MAML
+from quickstudy.learners.maml_plus_plus import MAMLPlusPlus
 from quickstudy.learners.matching_net import MatchingNet
 from quickstudy.learners.meta_baseline import MetaBaseline
 from quickstudy.learners.meta_sgd import MetaSGD
 from quickstudy.learners.nearest_mean import NearestMean
 from quickstudy.learners.prior_fitted import PriorFitted
+from quickstudy.learners.proto_maml import ProtoMAML
 from quickstudy.learners.protonet import ProtoNet
 from quickstudy.learners.pt_map import PTMAP
 from quickstudy.learners.r2d2 import R2D2
@@ -29,9 +34,12 @@ __all__ = [
     "ANIL",
     "ANP",
     "BDCSPN",
+    "BOIL",
+    "CAVIA",
     "CNP",
     "DKT",
     "FEAT",
+    "IMAML",
     "LRD2",
     "MAML",
     "PTMAP",
@@ -39,11 +47,13 @@ __all__ = [
     "TIM",
     "ALPaCA",
     "LaplacianShot",
+    "MAMLPlusPlus",
     "MatchingNet",
     "MetaBaseline",
     "MetaSGD",
     "NearestMean",
     "PriorFitted",
+    "ProtoMAML",
     "ProtoNet",
     "RelationNet",
     "Reptile",

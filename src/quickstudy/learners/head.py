@@ -3,8 +3,11 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from quickstudy.core import Examples
+from quickstudy.core.functional import prototypes
 from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
 
@@ -38,12 +41,7 @@ class Head(nn.Module):
         targets: Literal["classes", "values"] = "classes",
         objective: str | Objective | None = None,
     ) -> None:
-        if targets not in ("classes", "values"):
-            raise TaskError(f"targets must be classes or values, got {targets!r}")
-        if outputs is None and targets == "values":
-            raise TaskError("real targets need a head of their own: say how many outputs, got None")
-        if outputs is not None and outputs < 1:
-            raise TaskError(f"a head has one output or more, got {outputs}")
+        check_outputs(outputs, targets)
         super().__init__()
         self.outputs = outputs
         self.targets = targets
@@ -68,14 +66,48 @@ class Head(nn.Module):
         """
         if self.outputs is None:
             return {name: row.expand(way, *row.shape[1:]) for name, row in self.rows().items()}
-        if way != self.outputs:
-            hint = (
-                "; a way-free head (outputs=None) takes any number of classes"
-                if self.targets == "classes"
-                else ""
-            )
-            raise TaskError(f"this head has {self.outputs} outputs, got a task with {way}{hint}")
+        check_way(way, self.outputs, self.targets)
         return self.rows()
+
+
+def check_outputs(outputs: int | None, targets: str) -> None:
+    """Refuse a head that cannot be: no rows, or real targets without rows of their own."""
+    if targets not in ("classes", "values"):
+        raise TaskError(f"targets must be classes or values, got {targets!r}")
+    if outputs is None and targets == "values":
+        raise TaskError("real targets need a head of their own: say how many outputs, got None")
+    if outputs is not None and outputs < 1:
+        raise TaskError(f"a head has one output or more, got {outputs}")
+
+
+def check_way(way: int, outputs: int | None, targets: str) -> None:
+    """Refuse a task of another number of targets than a head has rows of its own."""
+    if outputs is not None and way != outputs:
+        free = "; a way-free head (outputs=None) takes any number of classes"
+        hint = free if targets == "classes" else ""
+        raise TaskError(f"this head has {outputs} outputs, got a task with {way}{hint}")
+
+
+def prototype_rows(z: Float[Tensor, "n d"], support: Examples) -> dict[str, Tensor]:
+    """The affine head whose logits rank the ways as squared distances to their prototypes do.
+
+    Triantafillou et al. 2020, Meta-Dataset, section 3: -|z - c|^2 = 2 c z - |c|^2 - |z|^2, of which
+    the last is the same for all ways. Zeros for a way without support.
+
+    Args:
+        z: embeddings of the support, [n, d].
+        support: y [n, way] and mask [n]; x is not looked at.
+
+    Returns:
+        "head.weight" [way, d] and "head.bias" [way].
+
+    Examples:
+        >>> support = Examples(torch.ones(2, 1), torch.eye(2), torch.ones(2))
+        >>> prototype_rows(torch.tensor([[1.0], [3.0]]), support)["head.bias"]
+        tensor([-1., -9.])
+    """
+    c = prototypes(z, support.y, support.mask)
+    return {"head.weight": 2 * c, "head.bias": -(c * c).sum(-1)}
 
 
 def sees_shift(objective: str | Objective | None) -> bool:

@@ -1,6 +1,7 @@
 """Model-agnostic meta-learning."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -12,13 +13,27 @@ from quickstudy.core.learner import Objective, objective_named
 from quickstudy.core.tasks import leaves, zero_padding
 from quickstudy.errors import TaskError
 from quickstudy.learners.embedding import features_of
-from quickstudy.learners.head import Head, usual_rate
+from quickstudy.learners.head import Head, prototype_rows, usual_rate
 from quickstudy.nets.norm import (
     has_batch_statistics,
     in_training,
     with_batch_statistics,
     with_statistics,
 )
+
+
+class Inner(NamedTuple):
+    """What an inner loop works on.
+
+    Attributes:
+        start: the parameters that move, where they start.
+        loss: these and the step, 0..steps-1, to the support's objective.
+        state: these after a step, and that step, to what `predict` needs.
+    """
+
+    start: dict[str, Tensor]
+    loss: Callable[[dict[str, Tensor], int], Tensor]
+    state: Callable[[dict[str, Tensor], int], State]
 
 
 class MAML(Learner):
@@ -59,7 +74,7 @@ class MAML(Learner):
         torch.Size([3, 5])
     """
 
-    tasks = ("classes", "values")
+    tasks: ClassVar[tuple[Literal["classes", "values"], ...]] = ("classes", "values")
     family = "gradient"
     paper = "Finn et al. 2017, Model-agnostic meta-learning"
     meta_learned = "where the net starts; with `outputs`, also the head"
@@ -97,7 +112,8 @@ class MAML(Learner):
         self.transductive = transductive
         self._norms = has_batch_statistics(net)
         self.head = Head(features, outputs, targets, objective)
-        self.rule.attach(self._named(self.head.rows()))
+        named = self._named(self.head.rows())
+        self.rule.attach({name: p for name, p in named.items() if self._moves(name)})
 
     def adapt(self, support: Examples) -> State:
         """Follow the rule down the support's objective.
@@ -109,30 +125,16 @@ class MAML(Learner):
         Raises:
             TaskError: targets of another number than `outputs`.
         """
-        support = zero_padding(support)
-        counts = (support.y * support.mask[:, None]).sum(0)
-
-        def loss(params: dict[str, Tensor], step: int) -> Tensor:
-            return self._objective(params, support, counts)
-
-        start = self._start(support.y.shape[1])
+        inner = self._inner(zero_padding(support))
         params = descend(
             self.rule,
-            loss,
-            start,
+            inner.loss,
+            inner.start,
             self.steps,
-            self.first_order,
+            self._constant(),
             keep_graph=self._reads_more(support),
         )
-        if not self.steps:  # the state is a value of its own, not the learner's parameters
-            params = {name: p.clone() for name, p in params.items()}
-        state: State = {"params": params, "counts": counts}
-        if self._norms and not self.transductive:
-            net = _within("net.", params)
-            state["statistics"] = with_batch_statistics(
-                self.net, support.x, mask=support.mask, params=net
-            )[1]
-        return state
+        return inner.state(params, self.steps - 1)
 
     def predict(self, state: State, x: Inputs) -> Tensor:
         """Logits [m, way] or means [m, outputs] with the adapted parameters."""
@@ -154,12 +156,60 @@ class MAML(Learner):
         return self._logits(params, z, state["counts"])
 
     def _reads_more(self, support: Examples) -> bool:
-        """Whether the inner loss may read tensors that need gradients, beside the parameters."""
+        """Whether the inner loss may read tensors that need gradients, beside what moves."""
         told = self.objective is not None and not isinstance(self.objective, str)
-        return told or any(t.requires_grad for t in leaves(support))
+        still = any(not self._moves(name) for name in self._named(self.head.rows()))
+        return told or still or any(t.requires_grad for t in leaves(support))
 
-    def _start(self, way: int) -> dict[str, Tensor]:
-        return self._named(self.head.start(way))
+    def _inner(self, support: Examples) -> Inner:
+        """The inner problem of a support set whose padding is zeros."""
+        counts = (support.y * support.mask[:, None]).sum(0)
+        start = self._start(support)
+        still = {name: p for name, p in start.items() if not self._moves(name)}
+
+        def loss(params: dict[str, Tensor], step: int) -> Tensor:
+            return self._objective(self._at(still | params, step), support, counts)
+
+        def state(params: dict[str, Tensor], step: int) -> State:
+            end = self._at(still | params, step)
+            # The state is a value of its own, not the learner's parameters.
+            end = {name: p.clone() if p is start[name] else p for name, p in end.items()}
+            return self._state(end, support, counts)
+
+        return Inner({n: p for n, p in start.items() if self._moves(n)}, loss, state)
+
+    def _start(self, support: Examples) -> dict[str, Tensor]:
+        """All parameters before the first inner step."""
+        return self._named(self.head.start(support.y.shape[1]))
+
+    def _prototype_start(self, support: Examples) -> dict[str, Tensor]:
+        """The net's parameters and the head that its prototypes of the support make."""
+        net = self._named({})
+        z = in_training(self.net, support.x, mask=support.mask, params=_within("net.", net))
+        return net | prototype_rows(z, support)
+
+    def _moves(self, name: str) -> bool:
+        """Whether the inner loop moves the parameter of that name."""
+        return True
+
+    def _at(self, params: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """The parameters as an inner step looks at them; at the last one, also the queries."""
+        return params
+
+    def _constant(self) -> bool:
+        """Whether inner gradients are treated as constants."""
+        return self.first_order
+
+    def _state(
+        self, params: dict[str, Tensor], support: Examples, counts: Float[Tensor, " way"]
+    ) -> State:
+        state: State = {"params": params, "counts": counts}
+        if self._norms and not self.transductive:
+            net = _within("net.", params)
+            state["statistics"] = with_batch_statistics(
+                self.net, support.x, mask=support.mask, params=net
+            )[1]
+        return state
 
     def _named(self, head: dict[str, Tensor]) -> dict[str, Tensor]:
         return {f"net.{name}": p for name, p in self.net.named_parameters()} | head

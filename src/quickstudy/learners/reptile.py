@@ -90,7 +90,7 @@ class Reptile(MAML):
         def inner(params: dict[str, Tensor], step: int) -> Tensor:
             return self._objective(params, batches[step], counts)
 
-        start = self._start(both.y.shape[1])
+        start = self._start(both)
         constant = {name: p.detach() for name, p in start.items()}
         with torch.no_grad():
             adapted = descend(self.rule, inner, constant, self.batches)

@@ -103,7 +103,10 @@ def train(
     ] = None,
     rule: Annotated[
         str | None,
-        _option(text="How the inner loop moves: SGD or LearnedRates. Default: SGD.", panel=LEARNER),
+        _option(
+            text="How the inner loop moves: SGD, LearnedRates, StepRates. Default: SGD.",
+            panel=LEARNER,
+        ),
     ] = None,
     rule_option: Annotated[
         list[str] | None,
