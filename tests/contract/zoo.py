@@ -59,9 +59,8 @@ class Row(NamedTuple):
     """How a learner is made from a net; `trains` is False for controls that have no parameters.
 
     `rate` is the outer one with which it learns the toy task, in so many `steps`; `noise` is how
-    loud it is there.
-    `rate` is the outer one with which it learns the toy task. `exact` is False where the gradient
-    of the loss is, by the paper, another than that of its value.
+    loud it is there. `exact` is False where the gradient of the loss is, by the paper, another than
+    that of its value.
     """
 
     make: Callable[[nn.Module], Learner]

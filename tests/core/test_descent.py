@@ -77,3 +77,20 @@ def test_a_gradient_that_would_be_lost_is_refused():
     )
     with pytest.raises(TaskError, match=r"reads a tensor \[2\] that needs a gradient"):
         end["w"].sum().backward()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_what_was_made_of_the_start_before_is_no_way_by_which_the_parameters_act(steps):
+    # f(w) = (w c - 1)^2 with c = 2 w0, which the inner loop does not move and the outer one does.
+    found = []
+    for copied in (False, True):
+        w = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        c = 2 * w
+        begin = {"w": w.clone() if copied else w}
+        end = descend(SGD(0.1), lambda p, step, c=c: (p["w"] * c - 1) ** 2, begin, steps)
+        found.append((end["w"].detach(), *torch.autograd.grad(end["w"], w)))
+    torch.testing.assert_close(*found)
+    by_hand = 0.3
+    for _ in range(steps):
+        by_hand -= 0.1 * 2 * 0.6 * (0.6 * by_hand - 1)
+    assert found[0][0].item() == pytest.approx(by_hand)

@@ -121,8 +121,11 @@ def _gradient(loss: Loss, constant: bool) -> Callable[[Params, int], Params]:
             return found
         if constant:
             params = {name: p.detach() for name, p in params.items()}
+        # Views, as the loss may also read what was made of the very same parameters before, a
+        # head of prototypes say: that is no way by which they act on it here.
         asked = {
-            k: p if p.requires_grad else p.detach().requires_grad_() for k, p in params.items()
+            k: p.view_as(p) if p.requires_grad else p.detach().requires_grad_()
+            for k, p in params.items()
         }
         with torch.enable_grad():
             value = loss(asked, step)

@@ -17,7 +17,8 @@ class Convolution(nn.Conv2d):
     def forward(self, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n out h2 w2"]:
         """Convolve x with the weight."""
         weight = self.weight
-        if weight.shape[1] == 1 and not torch._C._functorch.is_batchedtensor(weight):
+        batched = any(map(torch._C._functorch.is_batchedtensor, (x, weight)))
+        if weight.shape[1] == 1 and not batched:  # vmap cannot express the layout
             out, _, height, width = weight.shape
             weight = weight.flatten(1).view(out, height, width, 1).permute(0, 3, 1, 2)
         convolved: Tensor = self._conv_forward(x, weight, self.bias)
