@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import norm
 
-from quickstudy.core import Batching, Examples, Task, evaluate, fit
+from quickstudy.core import Batching, Examples, Task, evaluate, fit, gaussian_nll
 from quickstudy.data import Sinusoids
 from quickstudy.errors import TaskError
 from quickstudy.learners import ANP, CNP, SupportMean
-from quickstudy.learners.neural_process import negative_log_likelihood
 from quickstudy.nets import MLP
 
 
@@ -100,7 +99,7 @@ def test_the_likelihood_leaves_padding_out():
     y = torch.tensor([[1.0, 2.0], [torch.nan, torch.nan]])
     mean, variance = torch.zeros(2, 2), torch.tensor([[1.0, 4.0], [1.0, 1.0]])
     wanted = -norm.logpdf([1.0, 2.0], 0, [1, 2]).mean()
-    got = negative_log_likelihood(mean, variance, y, torch.tensor([1.0, 0.0]))
+    got = gaussian_nll(mean, variance, y, torch.tensor([1.0, 0.0]))
     assert got.item() == pytest.approx(wanted)
 
 

@@ -187,8 +187,11 @@ def _errors(
         found = [_gradient(runner, task).double() for task in tasks]
         off = [float((f - w).norm() / w.norm()) for f, w in zip(found, wanted, strict=True)]
         errors[name] = median(off)
-    if wrong := {name: error for name, error in errors.items() if error > WORST}:
-        raise RunError(f"gradients are off by more than {WORST}, so speeds say nothing: {wrong}")
+    if wrong := [f"{name} by {error:.1e}" for name, error in errors.items() if error > WORST]:
+        raise RunError(
+            f"gradients must be right to {WORST} for speeds to say something; off are "
+            + ", ".join(wrong)
+        )
     return errors
 
 

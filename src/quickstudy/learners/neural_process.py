@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from quickstudy.core import Examples, Inputs, State, Task
+from quickstudy.core import Examples, Inputs, State, Task, gaussian_nll
 from quickstudy.core.functional import centre_and_spread
 from quickstudy.core.learner import Objective
-from quickstudy.core.tasks import zero_padding
 from quickstudy.errors import TaskError
 from quickstudy.learners.embedding import EmbeddingLearner, features_of
 from quickstudy.nets import MLP
@@ -112,21 +111,13 @@ class NeuralProcess(EmbeddingLearner):
         mean, deviation = decoded.split(self.outputs, dim=1)
         return mean, (self.least_deviation + nn.functional.softplus(deviation)).square()
 
-    def loss(self, task: Task) -> Float[Tensor, ""]:
-        """The negative log likelihood of the query, or the objective of the means."""
-        if self.training or self.objective is not None:
-            return super().loss(task)
-        query = zero_padding(task.query)
-        answers = self.predictive(self.adapt(task.support), query.x)
-        return negative_log_likelihood(*answers, query.y, query.mask)
-
     def loss_of(self, z: Float[Tensor, "n_and_m d"], task: Task) -> Float[Tensor, ""]:
-        """As `loss`, from the embeddings of support and query."""
+        """The negative log likelihood of the query, or the objective of the means."""
         if self.objective is not None:
             return super().loss_of(z, task)
         n = len(task.support.mask)
         answers = self.distribution(self.summarise(z[:n], task.support), z[n:])
-        return negative_log_likelihood(*answers, task.query.y, task.query.mask)
+        return gaussian_nll(*answers, task.query.y, task.query.mask)
 
 
 @torch.no_grad()
@@ -136,21 +127,3 @@ def _listen(net: MLP, embedding: int, other: int, louder: float) -> None:
     for part, gain in ((first[:, :embedding], 1.0), (first[:, embedding:], louder)):  # type: ignore[index]
         bound = gain / math.sqrt(part.shape[1])
         part.uniform_(-bound, bound)
-
-
-def negative_log_likelihood(
-    mean: Float[Tensor, "m d"],
-    variance: Float[Tensor, "m d"],
-    y: Float[Tensor, "m d"],
-    mask: Float[Tensor, " m"],
-) -> Float[Tensor, ""]:
-    """Of real targets under normal distributions, the mean over the real rows and all targets.
-
-    Examples:
-        >>> y = torch.tensor([[2.0], [9.0]])
-        >>> negative_log_likelihood(y, torch.ones(2, 1), y, torch.tensor([1.0, 0.0]))
-        tensor(0.9189)
-    """
-    surprise = 0.5 * ((y - mean).square() / variance + variance.log() + math.log(2 * math.pi))
-    rows = torch.where(mask > 0, mask * surprise.mean(-1), torch.zeros_like(mask))
-    return rows.sum() / mask.sum().clamp(min=1)
