@@ -60,6 +60,7 @@ def test_people_see_whose_embedding_it_is_and_options_are_taken(trained, call):
         call("evaluate", trained, *QUICK, "--learner", "tim", *more, "--json").json
         for more in (["--learner-option", "steps=3"], ["--inner-steps", "3"])
     ]
+    assert rows[0].pop("learner_options") == {"steps": 3}
     assert rows[0] == rows[1]
 
 
@@ -76,7 +77,9 @@ def test_people_see_whose_embedding_it_is_and_options_are_taken(trained, call):
         ),
         (["--learner", "tim", "--learner-option", "rate=1"], "TIM takes no --learner-option rate"),
         (["--learner", "tim", "--learner-option", "steps=-1"], "no fewer than zero steps"),
-        (["--learner-option", "steps=1"], "--learner-option is for another --learner"),
+        (["--learner-option", "steps=1"], "ProtoNet takes no --learner-option steps"),
+        (["--learner-option", "temperature=2"], "--learner-option temperature: what a ProtoNet"),
+        (["--learner-option", "shift=-1"], "images are shifted by 0 pixels or more, got -1"),
     ],
 )
 def test_what_cannot_read_it_is_refused(options, message, trained, call):
@@ -100,6 +103,25 @@ def test_nets_that_are_none_or_were_never_calibrated_are_refused(photos, tmp_pat
     # A method whose norms use the support's own statistics does not need them.
     assert call("evaluate", run, *QUICK, "--learner", "reptile", "--json").json["tasks"] == 6
     assert reading(qs.MAML(qs.MLP(2, norm="group")), "tim").steps == 50
+
+
+def test_a_trained_learner_takes_other_options(photos, tmp_path, call):
+    run = tmp_path / "run"
+    made = [*SMALL, "--learner", "meta-sgd", "--steps", "2", "--out", run]
+    assert call("train", "--data", photos, *made).code == 0
+    own = call("evaluate", run, *QUICK, "--json").json
+    told = ["--learner-option", "transductive=true"]
+    for whose in ([], ["--learner", "metasgd"]):
+        row = call("evaluate", run, *QUICK, *whose, *told, "--json").json
+        assert (own["transductive"], row["transductive"]) == (False, True)
+        assert row["learner_options"] == {"transductive": True}
+        assert "embedding_of" not in row
+    # By hand: the same weights, rates included, and another way to read the norms.
+    learner = qs.load(run)
+    learner.transductive = True
+    source, split = open_domain(open_subject(run))
+    score = evaluate(learner, source.tasks(split, 2, 1, 3), tasks=6, seed=0)
+    assert row["accuracy"] == pytest.approx(score.mean, abs=1e-6)
 
 
 class Centred(EmbeddingLearner):

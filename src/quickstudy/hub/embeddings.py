@@ -1,6 +1,7 @@
-"""The net of a stored learner, read by another method."""
+"""A stored learner told otherwise, or its net read by another method."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -66,6 +67,48 @@ def reading(learner: Learner, name: str, options: Mapping[str, Any] | None = Non
             "wanted a run of a learner that does (ProtoNet, say), or a net with another norm"
         )
     return made.to(device_of(net)).eval()
+
+
+def retold(learner: Learner, options: Mapping[str, Any]) -> Learner:
+    """A trained learner with other constructor arguments; its weights stay what they are.
+
+    Args:
+        learner: the trained one, which is left alone.
+        options: the arguments that change.
+
+    Returns:
+        The learner, in evaluation mode, where the other lies.
+
+    Raises:
+        RunError: an argument that it does not take, or one that is of its weights: where they
+            start, or how many there are.
+        TaskError: an option out of range.
+
+    Examples:
+        >>> from quickstudy.learners import ProtoNet
+        >>> retold(ProtoNet(nn.Flatten()), {"shift": 1}).shift
+        1
+    """
+    cls = type(learner)
+    own = {name: getattr(learner, name) for name in parameters(cls)}
+    checked = checked_options(cls, options, "--learner-option")
+    plain, made = (_built(cls, own | more) for more in ({}, checked))
+    begun, asked = plain.state_dict(), made.state_dict()
+    same = begun.keys() == asked.keys() and all(torch.equal(v, asked[k]) for k, v in begun.items())
+    if not same:
+        raise RunError(
+            f"--learner-option {', '.join(checked)}: what a {cls.__name__} is trained with, or "
+            "starts from; this one is trained already"
+        )
+    made.load_state_dict(learner.state_dict())
+    return made.to(device_of(learner)).eval()
+
+
+def _built(cls: type[Learner], arguments: Mapping[str, Any]) -> Learner:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = cls(**{name: deepcopy(value) for name, value in arguments.items()})
+    return made.cpu()
 
 
 def calibrates(learner: Learner) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -15,10 +16,10 @@ from quickstudy.data.frames import is_table
 from quickstudy.data.leakage import listed, shared_images
 from quickstudy.data.pools import Pool
 from quickstudy.errors import DataError, RunError
-from quickstudy.hub.catalogue import load_model
+from quickstudy.hub.catalogue import LEARNERS, find, load_model
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import choose_device, set_threads
-from quickstudy.hub.embeddings import calibrate_beside, calibrates, reading
+from quickstudy.hub.embeddings import calibrate_beside, calibrates, reading, retold
 from quickstudy.hub.given import refuse_in_memory
 from quickstudy.hub.image_source import Images
 from quickstudy.hub.kept import KeptFolder, parse_kept
@@ -41,6 +42,7 @@ class Subject(NamedTuple):
         manifest: what is known of it.
         device: where it lies.
         embedding_of: the learner that was stored, where `learner` is another on its net.
+        options: what the learner was told for this evaluation.
     """
 
     path: Path | str
@@ -48,15 +50,28 @@ class Subject(NamedTuple):
     manifest: Manifest
     device: torch.device
     embedding_of: str | None = None
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    def told(self, options: Mapping[str, Any]) -> "Subject":
+        """The same learner with other options; see `embeddings.retold`.
+
+        Raises:
+            QuickstudyError: it does not take them.
+        """
+        return self._replace(learner=retold(self.learner, options), options=options)
 
     def read_by(self, name: str, options: Mapping[str, Any] | None = None) -> "Subject":
         """The same with another method on the stored learner's net; see `embeddings.reading`.
 
+        Of the learner's own name, as `told`.
+
         Raises:
             QuickstudyError: it cannot read that, or needs meta-train tasks that are not there.
         """
+        if find(name, LEARNERS, "--learner") is type(self.learner):
+            return self.told(options or {})
         made, stored = reading(self.learner, name, options), type(self.learner).__name__
-        other = self._replace(learner=made, embedding_of=stored)
+        other = self._replace(learner=made, embedding_of=stored, options=options or {})
         if calibrates(made):
             source, split = open_domain(other, split="train")
             tasks = source.tasks(split, *source.fitting([split], *(self.sizes or SIZES)))

@@ -64,7 +64,7 @@ def sweep_run(
         data: names or folders; what it was trained on where none is given.
         split: of every data; see `evaluate_run`.
         learner: another method, to read the net of the run's learner; see `embeddings.reading`.
-        learner_options: arguments of its constructor.
+        learner_options: arguments of its constructor; without `learner`, of the run's own.
         device: where.
         threads: of the CPU.
         batching: how tasks run.
@@ -74,7 +74,8 @@ def sweep_run(
         Rows with all keys of `evaluate_run`, and "gap" where there are several data: how much worse
         the row's tasks are answered than those of the own meta-test at the same setting (positive:
         a lower accuracy, or a larger error), and the interval of that; None for itself. Rows of
-        another method say its name in "learner", and in "embedding_of" whose net it reads.
+        another method say its name in "learner", and in "embedding_of" whose net it reads; what was
+        told in "learner_options".
 
     Raises:
         QuickstudyError: as for `evaluate_run`; inner steps for a learner that takes none.
@@ -88,7 +89,7 @@ def sweep_run(
     if learner is not None:
         subject = subject.read_by(learner, learner_options)
     elif learner_options:
-        raise RunError("--learner-option is for another --learner; the run's own has its options")
+        subject = subject.told(learner_options)
     for steps in inner_steps:
         with taking_steps(subject.learner, steps):  # refused before anything runs
             pass
@@ -134,11 +135,13 @@ def sweep_run(
     return Swept(rows, scores[0].calibration, passed_over)
 
 
-def _read(subject: Subject) -> dict[str, str]:
-    """Whose net is read by which method, where that is not the run's own."""
+def _read(subject: Subject) -> dict[str, Any]:
+    """Whose net is read by which method, and what it was told, where that is not as trained."""
+    told = {"learner_options": dict(subject.options)} if subject.options else {}
     if subject.embedding_of is None:
-        return {}
-    return {"learner": type(subject.learner).__name__, "embedding_of": subject.embedding_of}
+        return told
+    read = {"learner": type(subject.learner).__name__, "embedding_of": subject.embedding_of}
+    return read | told
 
 
 def _domains(

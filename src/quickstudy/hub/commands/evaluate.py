@@ -42,7 +42,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="Any argument of its constructor; may be given again.",
+            help="Any argument of its constructor, or without --learner of the run's own that is "
+            "not about its weights (transductive=true); may be given again.",
         ),
     ] = None,
     ways: Annotated[
