@@ -3,7 +3,8 @@ import pytest
 from quickstudy.errors import RunError
 from quickstudy.hub.commands.train import pairs
 from quickstudy.hub.commands.train import train as train_command
-from quickstudy.hub.config import RECIPES, TrainConfig, make_config
+from quickstudy.hub.config import TrainConfig, make_config
+from quickstudy.hub.recipes import RECIPES
 
 
 @pytest.mark.parametrize(
@@ -54,13 +55,13 @@ def test_recipes_are_valid_and_flags_override_them(recipe):
     assert make_config({}, recipe).recipe == recipe
     config = make_config({"steps": 3, "learner_options": {"turns": 2}}, recipe)
     assert config.steps == 3
-    assert config.learner_options == RECIPES[recipe]["learner_options"] | {"turns": 2}
+    assert config.learner_options == RECIPES[recipe].options()["learner_options"] | {"turns": 2}
 
 
 def test_a_recipes_options_of_a_method_go_only_with_that_method():
     config = make_config({"learner": "MAML", "backbone_options": {"width": 8}}, "fonts")
     assert config.learner_options == {}
-    assert config.backbone_options == RECIPES["fonts"]["backbone_options"] | {"width": 8}
+    assert config.backbone_options == RECIPES["fonts"].options()["backbone_options"] | {"width": 8}
 
 
 @pytest.mark.parametrize(
@@ -68,12 +69,31 @@ def test_a_recipes_options_of_a_method_go_only_with_that_method():
 )
 def test_a_recipes_options_stay_however_its_method_is_written(method):
     config = make_config(method, "fonts")
-    assert config.learner_options == RECIPES["fonts"]["learner_options"]
-    assert config.backbone_options == RECIPES["fonts"]["backbone_options"]
+    assert config.learner_options == RECIPES["fonts"].options()["learner_options"]
+    assert config.backbone_options == RECIPES["fonts"].options()["backbone_options"]
+
+
+def test_a_recipe_tells_each_learner_its_own_options():
+    proto, ridge, other = (
+        make_config({"learner": name}, "paper-20way-1shot")
+        for name in ("proto_net", "R2D2", "MatchingNet")
+    )
+    assert (proto.ways, proto.learner_options["turns"]) == (60, 5)
+    assert (ridge.learner_options, other.learner_options) == ({}, {})
+    assert other.steps < proto.steps
+    assert {c.validation_sizes for c in (proto, ridge, other)} == {(20, 1, 5)}
+    assert {c.data for c in (proto, ridge, other)} == {"omniglot"}
+
+
+def test_options_of_a_rule_are_taken_along_with_a_recipe():
+    given = {"learner": "maml", "rule": "LearnedRates", "rule_options": {"per": "tensor"}}
+    assert make_config(given, "fonts").rule_options == {"per": "tensor"}
 
 
 def test_an_unknown_recipe():
-    with pytest.raises(RunError, match=r"--recipe must be one of demo, fonts, got 'lunch'"):
+    with pytest.raises(
+        RunError, match=r"--recipe must be one of demo, fonts, paper-.*, got 'lunch'"
+    ):
         make_config({}, "lunch")
 
 

@@ -22,7 +22,8 @@ from quickstudy.artefacts.model import Model, save_model
 from quickstudy.artefacts.model import load_model as load_stored
 from quickstudy.core import SGD, Learner, UpdateRule
 from quickstudy.errors import ArtefactError, RunError
-from quickstudy.hub.config import TrainConfig, plain_name
+from quickstudy.hub.config import TrainConfig
+from quickstudy.hub.recipes import plain_name
 from quickstudy.hub.runs import CONFIG, put_back
 
 T = TypeVar("T")

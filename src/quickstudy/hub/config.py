@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.types import JsonValue
 
 from quickstudy.errors import RunError
+from quickstudy.hub.recipes import RECIPES, plain_name
 
 
 def parse_span(value: Any) -> Any:
@@ -157,28 +158,6 @@ class TrainConfig(BaseModel):
         return max(1, self.validation_tasks // 4)
 
 
-_PRINTED: dict[str, Any] = {
-    "data": "glyphs",
-    "rotations": True,
-    "learner": "ProtoNet",
-    "learner_options": {"turns": 5, "shift": 1, "temperature": 576.0, "learn_temperature": True},
-    "backbone": "Conv4",
-    "backbone_options": {"width": [32, 64, 64, 64], "halvings": 3, "norm_last": True},
-    "ways": 30,
-    "shots": 1,
-    "queries": 4,
-    "validation_ways": 5,
-    "validation_queries": 5,
-    "rate": 4e-3,
-    "schedule": "one-cycle",
-}
-RECIPES: dict[str, dict[str, Any]] = {
-    "demo": _PRINTED | {"steps": 5000},
-    "fonts": _PRINTED | {"steps": 20000},
-}
-"""Options that are known to go well together; whatever else is given overrides them."""
-
-
 def make_config(given: Mapping[str, Any], recipe: str | None = None) -> TrainConfig:
     """A checked configuration: the recipe's options, overridden by those given.
 
@@ -199,7 +178,9 @@ def make_config(given: Mapping[str, Any], recipe: str | None = None) -> TrainCon
     """
     if recipe is not None and recipe not in RECIPES:
         raise RunError(f"--recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
-    options = _overridden(RECIPES[recipe], given) if recipe else dict(given)
+    options = dict(given)
+    if recipe is not None:
+        options = _overridden(RECIPES[recipe].options(given.get("learner")), given)
     options["recipe"] = recipe
     data = str(options.get("data", ""))
     path = Path(data)
@@ -213,24 +194,12 @@ def make_config(given: Mapping[str, Any], recipe: str | None = None) -> TrainCon
 
 
 def _overridden(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's options with others in their place; those of a method go along with it only."""
+    """A recipe's options with others in their place, and those of its methods among them."""
     options = dict(recipe)
-    for method in ("learner", "backbone"):
-        inside = f"{method}_options"
-        if method in given and plain_name(given[method]) != plain_name(options[method]):
-            options.pop(inside, None)
-        options[inside] = options.get(inside, {}) | given.get(inside, {})
-    return options | {name: value for name, value in given.items() if not name.endswith("_options")}
-
-
-def plain_name(name: str) -> str:
-    """The name of a method without what does not matter in it.
-
-    Examples:
-        >>> plain_name("Proto-Net") == plain_name("protonet")
-        True
-    """
-    return "".join(letter for letter in name.lower() if letter not in "-_ ")
+    if "backbone" in given and plain_name(given["backbone"]) != plain_name(options["backbone"]):
+        options.pop("backbone_options", None)  # those go along with it only
+    inside = {n: {**options.get(n, {}), **o} for n, o in given.items() if n.endswith("_options")}
+    return {**options, **given, **inside}
 
 
 def explain(error: ValidationError, prefix: str = "--") -> str:

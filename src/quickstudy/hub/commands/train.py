@@ -24,7 +24,11 @@ def train(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The run's folder, made anew.")],
     recipe: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Start from a recipe's options: demo, fonts."),
+        typer.Option(
+            metavar="NAME",
+            help="Start from a recipe's options: demo, fonts, paper-5way-1shot, paper-5way-5shot, "
+            "paper-20way-1shot, paper-20way-5shot.",
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -248,6 +252,7 @@ def train(
     Examples:
       quickstudy train --data glyphs --steps 200 --out runs/a
       quickstudy train --recipe fonts --out runs/fonts
+      quickstudy train --recipe paper-5way-1shot --data omniglot --learner maml --out runs/m51
       quickstudy train --data photos/ --learner maml --out runs/photos
       quickstudy train --data sinusoids --learner maml --shots 10 --out runs/sines
       quickstudy train --data sales.csv --group store --targets sold --learner maml --out runs/s

@@ -1,0 +1,117 @@
+"""Options of `quickstudy train` that are known to go well together, by name."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+Options = Mapping[str, Any]
+
+
+class Recipe(NamedTuple):
+    """Options by the names that `TrainConfig` has for them.
+
+    Attributes:
+        about: what it is for, in a few words.
+        common: those of every learner, "learner" among them.
+        learners: what a learner is told beside these, by its plain name; options of the same name
+            take their place.
+        others: the same for learners that are not named.
+    """
+
+    about: str
+    common: Options
+    learners: Mapping[str, Options] = MappingProxyType({})
+    others: Options = MappingProxyType({})
+
+    def options(self, learner: str | None = None) -> dict[str, Any]:
+        """All options of a learner; of the recipe's own where None.
+
+        Examples:
+            >>> RECIPES["paper-5way-1shot"].options("Proto-Net")["ways"]
+            60
+        """
+        name = str(self.common["learner"] if learner is None else learner)
+        return {**self.common, **self.learners.get(plain_name(name), self.others), "learner": name}
+
+
+def plain_name(name: str) -> str:
+    """The name of a method without what does not matter in it.
+
+    Examples:
+        >>> plain_name("Proto-Net") == plain_name("protonet")
+        True
+    """
+    return "".join(letter for letter in name.lower() if letter not in "-_ ")
+
+
+_PRINTED: dict[str, Any] = {
+    "data": "glyphs",
+    "rotations": True,
+    "learner": "ProtoNet",
+    "backbone": "Conv4",
+    "backbone_options": {"width": [32, 64, 64, 64], "halvings": 3, "norm_last": True},
+    "ways": 30,
+    "shots": 1,
+    "queries": 4,
+    "validation_ways": 5,
+    "validation_queries": 5,
+    "rate": 4e-3,
+    "schedule": "one-cycle",
+}
+_TURNS: Options = {"turns": 5, "shift": 1, "temperature": 576.0, "learn_temperature": True}
+
+_HANDWRITTEN: Options = {
+    "data": "omniglot",
+    "rotations": True,
+    "warp": "affine",
+    "learner": "ProtoNet",
+    "backbone": "Conv4",
+    "backbone_options": {"halvings": 3, "norm_last": True},
+    "shots": 1,
+    "validation_queries": 5,
+    "schedule": "one-cycle",
+}
+_PAPER: Mapping[str, Options] = {
+    "protonet": {
+        "learner_options": _TURNS,
+        "ways": 60,
+        "queries": 4,
+        "rate": 4e-3,
+        "average": 0.999,
+        "weight_decay": 0.01,
+        "steps": 14000,
+    },
+}
+"""Few queries, many ways and warped images take a two-core machine an hour or so to what the papers
+report; which options do was settled on meta-validation."""
+_TEN_MINUTES: Options = {"ways": 20, "queries": 5, "rate": 3e-3, "steps": 2500}
+"""What learners without a recipe of their own are told: ten minutes of one core or so."""
+
+
+def _paper(ways: int, shots: int) -> Recipe:
+    """The recipe of one column of the papers' tables.
+
+    One training serves all columns, as heads are made at adaptation; they differ in what picks the
+    weights that are kept.
+    """
+    return Recipe(
+        f"Omniglot, Vinyals' split, {ways}-way {shots}-shot as in the papers",
+        {**_HANDWRITTEN, "validation_ways": ways, "validation_shots": shots},
+        _PAPER,
+        _TEN_MINUTES,
+    )
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "demo": Recipe(
+        "printed to handwritten characters in minutes",
+        _PRINTED | {"steps": 5000},
+        {"protonet": {"learner_options": _TURNS}},
+    ),
+    "fonts": Recipe(
+        "the same for longer",
+        _PRINTED | {"steps": 20000},
+        {"protonet": {"learner_options": _TURNS}},
+    ),
+    **{f"paper-{ways}way-{shots}shot": _paper(ways, shots) for ways in (5, 20) for shots in (1, 5)},
+}
