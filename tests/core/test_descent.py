@@ -29,16 +29,17 @@ def learned_rates(params):
     return rule.double()
 
 
+@pytest.mark.parametrize("kept", [1, 2, 4])
 @pytest.mark.parametrize("steps", [0, 1, 2, 6])
 @pytest.mark.parametrize(
     "make", [lambda p: SGD(0.1), lambda p: SGD(0.1, momentum=0.6), learned_rates]
 )
-def test_replaying_the_steps_gives_the_same_gradient(make, steps):
+def test_replaying_the_steps_gives_the_same_gradient(make, steps, kept):
     found = []
-    for keep_graph in (True, False):
+    for number in (None, kept):
         params = start()
         rule = make(params)
-        end = descend(rule, cubic, params, steps, keep_graph=keep_graph)
+        end = descend(rule, cubic, params, steps, kept=number)
         asked = [*params.values(), *(rule.parameters() if steps else ())]
         value = (end["w"] ** 2).sum() + end["b"].prod()
         found.append((value, *torch.autograd.grad(value, asked)))
@@ -46,8 +47,13 @@ def test_replaying_the_steps_gives_the_same_gradient(make, steps):
         torch.testing.assert_close(replayed, kept, rtol=1e-12, atol=1e-12)
 
 
+def test_no_step_that_keeps_its_graph_is_refused():
+    with pytest.raises(TaskError, match="at least one step keeps its graph, got 0"):
+        descend(SGD(0.1), cubic, start(), 3, kept=0)
+
+
 def test_memory_is_flat_in_the_steps():
-    def saved(steps, keep_graph):
+    def saved(steps, kept):
         """How many tensors wait for the backward pass."""
         layer, x = nn.Linear(50, 50), torch.randn(200, 50)
         waiting = weakref.WeakSet()
@@ -61,19 +67,20 @@ def test_memory_is_flat_in_the_steps():
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held.tensor):
             params = dict(layer.named_parameters())
-            end = descend(SGD(1e-4), loss, params, steps, keep_graph=keep_graph)
+            end = descend(SGD(1e-4), loss, params, steps, kept=kept)
         gc.collect()
         assert end["weight"].requires_grad
         return len(waiting)
 
-    assert saved(20, keep_graph=False) <= saved(2, keep_graph=False)
-    assert saved(20, keep_graph=True) > 5 * saved(2, keep_graph=True)
+    assert saved(20, kept=1) <= saved(2, kept=1)
+    assert saved(20, kept=3) <= saved(4, kept=3)
+    assert saved(20, kept=None) > 5 * saved(2, kept=None)
 
 
 def test_a_gradient_that_would_be_lost_is_refused():
     other = torch.ones(2, dtype=torch.float64, requires_grad=True)
     end = descend(
-        SGD(0.1), lambda p, step: (p["w"] ** 2 * other).sum(), start(), steps=3, keep_graph=False
+        SGD(0.1), lambda p, step: (p["w"] ** 2 * other).sum(), start(), steps=3, kept=1
     )
     with pytest.raises(TaskError, match=r"reads a tensor \[2\] that needs a gradient"):
         end["w"].sum().backward()

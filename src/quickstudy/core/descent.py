@@ -1,8 +1,9 @@
 """The inner loop: follow an update rule down a loss, and differentiate through it.
 
 The derivative of K steps needs no more than the K parameter vectors: going back, each step is done
-once more, with a graph, and takes one Hessian-vector product (`keep_graph=False`). Memory is then
-flat in K, and the gradient is the same. Keeping the graphs of all steps, as is usual, grows with K.
+once more, with a graph, and takes one Hessian-vector product. Memory is then flat in K, and the
+gradient is the same. Keeping the graphs of all steps, as is usual, grows with K and saves the doing
+once more: `kept` says for how many steps, the last ones, whose graphs are wanted first.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ def descend(
     params: Params,
     steps: int,
     first_order: bool = False,
-    keep_graph: bool = True,
+    kept: int | None = None,
 ) -> Params:
     """Follow a rule down a loss: MAML's inner loop, and the unroll of a learned optimizer.
 
@@ -39,16 +40,16 @@ def descend(
         params: where to start; not changed.
         steps: how many updates.
         first_order: detach the inner gradients.
-        keep_graph: False for memory that does not grow with the steps, at the price of one more
-            gradient a step but the last. `loss` must read nothing else then that needs a gradient.
-            Inside of torch's transforms graphs are kept in any case.
+        kept: how many steps, the last ones, keep their graphs, >= 1; all where None. The others
+            cost one more gradient each and no memory but their parameters, and `loss` must read
+            nothing else there that needs a gradient. Inside of torch's transforms all are kept.
 
     Returns:
         The parameters after the last step.
 
     Raises:
-        TaskError: (in the backward pass) `keep_graph` is False, and the loss reads a tensor that
-            needs a gradient and is neither in `params` nor of the rule.
+        TaskError: fewer than one step is to be kept; or (in the backward pass) not all are, and
+            the loss reads a tensor that needs a gradient and is neither in `params` nor of the rule.
 
     Examples:
         >>> from quickstudy.core import SGD
@@ -57,12 +58,14 @@ def descend(
         >>> descend(SGD(0.25), loss, {"w": torch.ones(2)}, steps=2)["w"]
         tensor([0.2500, 0.2500])
     """
+    if kept is not None and kept < 1:
+        raise TaskError(f"at least one step keeps its graph, got {kept}")
     state = rule.init(params)
     second_order = torch.is_grad_enabled() and not first_order
-    done = 0
-    if second_order and not keep_graph and steps > 1 and not _transformed():
-        # The last step keeps its graph: it is wanted first on the way back.
-        done = steps - 1
+    done = 0 if kept is None else max(0, steps - kept)
+    if not second_order or _transformed():
+        done = 0
+    if done:
         params, state = _Replayed.run(rule, loss, params, state, done)
     for after in _follow(rule, loss, params, state, range(done, steps), second_order):
         params = after
@@ -203,6 +206,6 @@ def _check_closed(ends: list[Tensor], known: list[Tensor]) -> None:
         if leaf is not None and id(leaf) not in allowed:
             raise TaskError(
                 f"the inner loss reads a tensor {list(leaf.shape)} that needs a gradient and is "
-                "not among the parameters; wanted keep_graph=True"
+                "not among the parameters; wanted kept=None"
             )
         ahead += [before for before, _ in node.next_functions]

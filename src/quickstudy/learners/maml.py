@@ -125,15 +125,13 @@ class MAML(Learner):
         Raises:
             TaskError: targets of another number than `outputs`.
         """
+        return self._adapt(support, queries=0)
+
+    def _adapt(self, support: Examples, queries: int) -> State:
+        """As `adapt`, for so many queries: beside theirs, the graphs of some steps count little."""
         inner = self._inner(zero_padding(support))
-        params = descend(
-            self.rule,
-            inner.loss,
-            inner.start,
-            self.steps,
-            self._constant(),
-            keep_graph=self._reads_more(support),
-        )
+        kept = None if self._reads_more(support) else graphs_kept(len(support.mask), queries)
+        params = descend(self.rule, inner.loss, inner.start, self.steps, self._constant(), kept)
         return inner.state(params, self.steps - 1)
 
     def predict(self, state: State, x: Inputs) -> Tensor:
@@ -144,7 +142,8 @@ class MAML(Learner):
 
     def answer(self, task: Task) -> Tensor:
         """Predictions for the query set; padding is in no transductive statistic either."""
-        return self._predict(self.adapt(task.support), zero_padding(task.query))
+        state = self._adapt(task.support, queries=len(task.query.mask))
+        return self._predict(state, zero_padding(task.query))
 
     def _predict(self, state: State, query: Examples) -> Tensor:
         params = state["params"]
@@ -226,6 +225,18 @@ class MAML(Learner):
     ) -> Tensor:
         logits = z @ params["head.weight"].T + params["head.bias"]
         return forbid_absent(logits, counts) if self.targets == "classes" else logits
+
+
+def graphs_kept(support: int, queries: int) -> int:
+    """How many inner steps may keep their graphs for a fifth more memory than one of them takes.
+
+    A step's graph is as large as a pass over the support; the one over the queries is there anyway.
+
+    Examples:
+        >>> graphs_kept(support=5, queries=75), graphs_kept(support=25, queries=25)
+        (3, 1)
+    """
+    return 1 + (support + queries) // (7 * support)
 
 
 def _within(prefix: str, params: dict[str, Tensor]) -> dict[str, Tensor]:

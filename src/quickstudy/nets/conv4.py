@@ -104,6 +104,6 @@ def _block(incoming: int, outgoing: int, halves: str, norm: str, norm_last: bool
         incoming, outgoing, 3, 2 if halves == "stride" else 1, padding=1, bias=norm != "batch"
     )
     if halves == "pool" and norm == "batch" and not norm_last:
-        return nn.Sequential(convolution, PooledBatchNorm(outgoing), nn.ReLU())
+        return nn.Sequential(convolution, PooledBatchNorm(outgoing))
     after = [make_norm(norm, outgoing), *([nn.MaxPool2d(2)] if halves == "pool" else [])]
     return nn.Sequential(convolution, *(reversed(after) if norm_last else after), nn.ReLU())
