@@ -79,9 +79,7 @@ def test_memory_is_flat_in_the_steps():
 
 def test_a_gradient_that_would_be_lost_is_refused():
     other = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    end = descend(
-        SGD(0.1), lambda p, step: (p["w"] ** 2 * other).sum(), start(), steps=3, kept=1
-    )
+    end = descend(SGD(0.1), lambda p, step: (p["w"] ** 2 * other).sum(), start(), steps=3, kept=1)
     with pytest.raises(TaskError, match=r"reads a tensor \[2\] that needs a gradient"):
         end["w"].sum().backward()
 

@@ -7,24 +7,6 @@ from torch import Tensor, nn
 from quickstudy.errors import TaskError
 
 
-class Convolution(nn.Conv2d):
-    """A convolution whose output has its weights' layout, for images of one channel too.
-
-    A weight of one channel is in both layouts at once, and what an inner step makes of it may have
-    the strides of the slow one.
-    """
-
-    def forward(self, x: Float[Tensor, "n channels h w"]) -> Float[Tensor, "n out h2 w2"]:
-        """Convolve x with the weight."""
-        weight = self.weight
-        batched = any(map(torch._C._functorch.is_batchedtensor, (x, weight)))
-        if weight.shape[1] == 1 and not batched:  # vmap cannot express the layout
-            out, _, height, width = weight.shape
-            weight = weight.flatten(1).view(out, height, width, 1).permute(0, 3, 1, 2)
-        convolved: Tensor = self._conv_forward(x, weight, self.bias)
-        return convolved
-
-
 def prefer_channels_last(net: nn.Module) -> None:
     """Lay out the weights of all convolutions channels last, as `images` does with what comes in.
 

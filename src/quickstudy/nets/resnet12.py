@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.errors import TaskError
-from quickstudy.nets.layout import Convolution, images, prefer_channels_last
+from quickstudy.nets.convolution import Convolution
+from quickstudy.nets.layout import images, prefer_channels_last
 from quickstudy.nets.norm import make_norm
 
 SLOPE = 0.1
