@@ -22,13 +22,21 @@ from quickstudy.hub.benching import SIDE, in_turn, seconds
 from quickstudy.hub.devices import keep_freed_memory
 from quickstudy.hub.peers import PlainConv4, Step, by_hand, peers_named
 from quickstudy.learners import MAML
+from quickstudy.learners.compiled import seconds_compiling
 from quickstudy.nets import Conv4
 
-OURS, RATE = "quickstudy", 0.05
+OURS, COMPILED = "quickstudy", "quickstudy, compiled"
 WORST = 1e-4
 """Relative error of a gradient beyond which a speed says nothing."""
 TASKS = 5
 """On which gradients are compared; the median counts, as a rounding may choose another maximum."""
+
+
+class Loop(NamedTuple):
+    """An inner loop: how many steps, at what rate."""
+
+    steps: int
+    rate: float
 
 
 class Runner(NamedTuple):
@@ -42,6 +50,8 @@ def bench_maml(
     *,
     peers: str = "",
     inner_steps: int = 1,
+    inner_rate: float = 0.05,
+    compiled: bool = False,
     ways: int = 5,
     shots: int = 1,
     queries: int = 15,
@@ -59,6 +69,8 @@ def bench_maml(
         peers: other libraries, "higher,torchopt" for instance; each gets two rows, with its net as
             shipped and with ours in layout and order of pooling.
         inner_steps: of the inner loop, >= 1.
+        inner_rate: of each, > 0; many steps want a lower one for float32 to follow them.
+        compiled: add a row for ourselves with compiled inner steps, and say what compiling took.
         ways: classes in a task.
         shots: support images of a class.
         queries: query images of a class.
@@ -70,7 +82,8 @@ def bench_maml(
     Returns:
         `rows` of name, ms_per_task (median), spread_ms, peak_mb (tensors alive at once beyond those
         at the start) and gradient_error (relative, median over a few tasks);
-        `speedup_over_fastest_peer` as shipped, None without peers; and the setting.
+        `speedup_over_fastest_peer`, of our fastest row over peers as shipped, None without peers;
+        `compile_s`, None where nothing was compiled; and the setting.
 
     Raises:
         RunError: a number out of range, a peer that is not there, or a gradient that is wrong.
@@ -88,12 +101,15 @@ def bench_maml(
     for name, value in counts.items():
         if value < 1:
             raise RunError(f"{name} must be at least 1, got {value}")
+    if not inner_rate > 0:
+        raise RunError(f"--inner-rate must be positive, got {inner_rate}")
     named = peers_named(peers)
     keep_freed_memory()  # as training does
     generator = torch.Generator().manual_seed(seed)
     tasks = [_task(ways, shots, queries, generator) for _ in range(TASKS)]
-    runners = _runners({"plain loop": by_hand, **named}, ways, width, inner_steps, seed)
-    errors = _errors(runners, tasks, ways, width, inner_steps)
+    loop = Loop(inner_steps, inner_rate)
+    runners = _runners({"plain loop": by_hand, **named}, ways, width, loop, seed, compiled)
+    errors = _errors(runners, tasks, ways, width, loop)
     calls = {name: partial(_gradient, runner, tasks[0]) for name, runner in runners.items()}
     for runner in runners.values():
         runner.net.zero_grad(set_to_none=True)
@@ -111,37 +127,44 @@ def bench_maml(
         for name, taken in timed.items()
     ]
     fastest = min((median(timed[name]) for name in named), default=None)
+    ours = min(median(timed[name]) for name in (OURS, COMPILED) if name in timed)
+    took = seconds_compiling(runners[COMPILED].net) if compiled else 0.0
     return {
         "rows": rows,
-        "speedup_over_fastest_peer": fastest and round(fastest / median(timed[OURS]), 3),
+        "speedup_over_fastest_peer": fastest and round(fastest / ours, 3),
+        "compile_s": round(took, 1) if took else None,
         "threads": used,
         "device": "cpu",
-        "inner_steps": inner_steps, "ways": ways, "shots": shots, "queries": queries,
-        "width": width, "side": SIDE, "order": 2, "dtype": "float32", "repeats": repeats,
-        "seed": seed, "cores": os.cpu_count(), "torch": torch.__version__,
+        "inner_steps": inner_steps, "inner_rate": inner_rate, "ways": ways, "shots": shots,
+        "queries": queries, "width": width, "side": SIDE, "order": 2, "dtype": "float32",
+        "repeats": repeats, "seed": seed, "cores": os.cpu_count(), "torch": torch.__version__,
     }  # fmt: skip
 
 
 def _runners(
-    steps: Mapping[str, Step], ways: int, width: int, inner_steps: int, seed: int
+    steps: Mapping[str, Step], ways: int, width: int, loop: Loop, seed: int, compiled: bool
 ) -> dict[str, Runner]:
     """Ourselves and two of each step, its net as shipped and laid out as ours; equal weights."""
-    torch.manual_seed(seed)
-    ours = MAML(
-        Conv4(1, width, SIDE), SGD(RATE), steps=inner_steps, outputs=ways, transductive=True
-    )
+    runners = {}
+    for name in (OURS, COMPILED) if compiled else (OURS,):
+        torch.manual_seed(seed)
+        net = Conv4(1, width, SIDE)
+        ours = MAML(
+            net, SGD(loop.rate), loop.steps, outputs=ways, transductive=True,
+            compiled=name == COMPILED,
+        )  # fmt: skip
+        runners[name] = Runner(ours, ours.loss)
     weights = list(ours.parameters())
-    runners = {OURS: Runner(ours, ours.loss)}
     for name, step in steps.items():
         for laid_out in (False, True):
-            net = _with_weights(PlainConv4(ways, width, SIDE, laid_out), weights)
+            plain = _with_weights(PlainConv4(ways, width, SIDE, laid_out), weights)
             called = f"{name}, our layout" if laid_out else name
-            runners[called] = Runner(net, _stepper(step, net, inner_steps))
+            runners[called] = Runner(plain, _stepper(step, plain, loop))
     return runners
 
 
-def _stepper(step: Step, net: nn.Module, inner_steps: int) -> Callable[[Task], Tensor]:
-    return lambda task: step(net, task, inner_steps, RATE)
+def _stepper(step: Step, net: nn.Module, loop: Loop) -> Callable[[Task], Tensor]:
+    return lambda task: step(net, task, loop.steps, loop.rate)
 
 
 def _with_weights(net: nn.Module, weights: list[nn.Parameter]) -> nn.Module:
@@ -169,7 +192,7 @@ def _gradient(runner: Runner, task: Task) -> Float[Tensor, " parameters"]:
 
 
 def _errors(
-    runners: Mapping[str, Runner], tasks: list[Task], ways: int, width: int, inner_steps: int
+    runners: Mapping[str, Runner], tasks: list[Task], ways: int, width: int, loop: Loop
 ) -> dict[str, float]:
     """How far each one's gradients are from exact ones, relatively; the median over the tasks.
 
@@ -179,7 +202,7 @@ def _errors(
     net = PlainConv4(ways, width, SIDE).double()
     exact = Runner(
         _with_weights(net, list(runners[OURS].net.parameters())),
-        _stepper(by_hand, net, inner_steps),
+        _stepper(by_hand, net, loop),
     )
     wanted = [_gradient(exact, tree_map(Tensor.double, task)) for task in tasks]
     errors = {}
@@ -191,6 +214,7 @@ def _errors(
         raise RunError(
             f"gradients must be right to {WORST} for speeds to say something; off are "
             + ", ".join(wrong)
+            + "; a lower --inner-rate helps where there are many steps"
         )
     return errors
 

@@ -28,6 +28,7 @@ class MetaSGD(MAML):
         targets: "classes" or "values".
         objective: of support and query, a name or a callable; by `targets` where None.
         transductive: at prediction, batch norms use the queries' own statistics.
+        compiled: have torch compile the inner steps, see `MAML`.
 
     Raises:
         TaskError: as for `MAML`.
@@ -51,8 +52,11 @@ class MetaSGD(MAML):
         targets: Literal["classes", "values"] = "classes",
         objective: str | Objective | None = None,
         transductive: bool = False,
+        compiled: bool = False,
     ) -> None:
         start = usual_rate(targets) if rate is None else rate
         rule = LearnedRates(start, per="element")
-        super().__init__(net, rule, steps, first_order, outputs, targets, objective, transductive)
+        super().__init__(
+            net, rule, steps, first_order, outputs, targets, objective, transductive, compiled
+        )
         self.rate = rate

@@ -33,8 +33,8 @@ class Convolution(nn.Conv2d):
         return _Convolve.apply(x, weight, how)  # type: ignore[no-any-return, no-untyped-call]
 
 
-# torch differentiates a convolution twice through one of weights as large as the images, which takes
-# longer than all the rest; the kernel of the first derivative gives the same.
+# torch differentiates a convolution twice through one whose weights are as large as the images,
+# which takes longer than all the rest; the kernel of the first derivative gives the same.
 
 
 class _Convolve(torch.autograd.Function):

@@ -188,6 +188,27 @@ def of_moments(x: Tensor, mean: Tensor, for_mean: Tensor, for_variance: Tensor) 
     return torch.addcmul(start.view(shape), x, slope.view(shape))
 
 
+_checked: ContextVar[bool] = ContextVar("checked", default=False)
+
+
+@contextmanager
+def checked_before() -> Iterator[None]:
+    """While a pass is traced: there is no padding, and scales are positive; numbers are not asked.
+
+    Whoever runs what was traced has to see to it.
+    """
+    token = _checked.set(True)
+    try:
+        yield
+    finally:
+        _checked.reset(token)
+
+
+def known(numbers: Tensor) -> bool:
+    """Whether all numbers are true, or were checked before."""
+    return _checked.get() or bool(numbers.all())
+
+
 def whole(x: Tensor, mask: Tensor | None) -> bool:
     """Whether torch's own kernels, several times faster in a training step, compute the same.
 
@@ -196,7 +217,7 @@ def whole(x: Tensor, mask: Tensor | None) -> bool:
     """
     if torch._C._are_functorch_transforms_active() or x[:, 0].numel() < 2:
         return False
-    return mask is None or bool(mask.all())
+    return mask is None or known(mask)
 
 
 def _call(net: nn.Module, params: Mapping[str, Tensor] | None, x: Any) -> Tensor:

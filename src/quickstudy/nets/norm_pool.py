@@ -17,8 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.errors import TaskError
-from quickstudy.nets.norm import BatchNorm, moments, running, whole
-
+from quickstudy.nets.norm import BatchNorm, known, moments, running, whole
 
 SMALLEST = 1e-3
 """Scales beyond which a norm's input is read from its output without a loss of digits."""
@@ -53,7 +52,7 @@ class PooledBatchNorm(BatchNorm):
             return F.max_pool2d(super().forward(x), 2).relu()
         tape = running()
         if tape is not None and tape.given is None and not tape.keep and whole(x, tape.mask):
-            return _Block.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-any-return, no-untyped-call]
+            return _Block.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-any-return,no-untyped-call]
         mean, variance = self.statistics(x, tape)
         return self.affine(F.max_pool2d(x, 2), mean, variance).relu()
 
@@ -61,7 +60,7 @@ class PooledBatchNorm(BatchNorm):
         """Whether all scales are known to be positive; asking costs a wait on other devices."""
         if torch._C._are_functorch_transforms_active() or x.device.type != "cpu":
             return False
-        return bool((self.weight > SMALLEST).all())
+        return known(self.weight > SMALLEST)
 
 
 # Below, for each channel with c values x, scale w > 0 and bias b:
@@ -82,11 +81,11 @@ class _Block(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        y, places = torch.ops.aten.max_pool2d_with_indices(x, [2, 2])
+        pooled, places = torch.ops.aten.max_pool2d_with_indices(x, [2, 2])
         mean, variance = moments(x)
         root = torch.rsqrt(variance + eps)
         scale = weight * root
-        y = y.mul_(_wide(scale)).add_(_wide(bias - mean * scale)).relu_()
+        y: Tensor = pooled.mul_(_wide(scale)).add_(_wide(bias - mean * scale)).relu_()
         ctx.save_for_backward(x, weight, bias, places, mean, root, y)
         return y
 
@@ -157,7 +156,7 @@ def _sums(g: Tensor, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scattered(onto: Tensor, values: Tensor, places: Tensor) -> Tensor:
-    """Images with values [n, c, h2, w2] added at their places, in place: one walk through memory."""
+    """Images with values [n, c, h2, w2] added at their places, in place."""
     n, c, height, width = onto.shape
     # In either layout these are views of the images, pixel by pixel.
     if onto.is_contiguous(memory_format=torch.channels_last):

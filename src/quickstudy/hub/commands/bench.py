@@ -28,6 +28,12 @@ def maml(
         str, typer.Option(metavar="A,B", help="Other libraries: higher, torchopt. Default: none.")
     ] = "",
     inner_steps: Annotated[int, typer.Option(metavar="N", help="Of the inner loop.")] = 1,
+    inner_rate: Annotated[
+        float, typer.Option(help="Of the inner loop; many steps want a lower one.")
+    ] = 0.05,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="A row with compiled inner steps too.")
+    ] = False,
     ways: Annotated[int, typer.Option(help="Classes in a task.")] = 5,
     shots: Annotated[int, typer.Option(help="Support images of a class.")] = 1,
     queries: Annotated[int, typer.Option(help="Query images of a class.")] = 15,
@@ -45,13 +51,15 @@ def maml(
     Examples:
       quickstudy bench maml --peers higher,torchopt
       quickstudy bench maml --peers higher --inner-steps 5 --threads 2 --json
+      quickstudy bench maml --compiled --inner-steps 5
+      quickstudy bench maml --inner-steps 50 --inner-rate 0.005
     """
     from quickstudy.hub import screen
     from quickstudy.hub.bench_maml import bench_maml
 
     found = bench_maml(
-        peers=peers, inner_steps=inner_steps, ways=ways, shots=shots, queries=queries,
-        width=width, repeats=repeats, threads=threads,
+        peers=peers, inner_steps=inner_steps, inner_rate=inner_rate, compiled=compiled,
+        ways=ways, shots=shots, queries=queries, width=width, repeats=repeats, threads=threads,
     )  # fmt: skip
     if json:
         screen.print_json(found)
@@ -68,6 +76,8 @@ def maml(
             f"{row['peak_mb']:>7.1f} MB  gradient within {row['gradient_error']:.0e}",
             markup=False,
         )
+    if found["compile_s"] is not None:
+        console.print(f"  compiling took {found['compile_s']:.0f} s")
     if found["speedup_over_fastest_peer"] is not None:
         console.print(f"  {found['speedup_over_fastest_peer']:.2f}x the fastest peer as shipped")
 

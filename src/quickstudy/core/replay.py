@@ -1,0 +1,196 @@
+"""Inner steps whose graphs are made on the way back, one at a time.
+
+On the way there only parameters are kept: of every step, or where there are many, of every
+n-th, from which the others are made again (Chen et al. 2016, Training deep nets with sublinear
+memory cost). The gradient is exact.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from quickstudy.core.rule import Params, RuleState, UpdateRule
+from quickstudy.core.slopes import Loss, Slopes, gradient_of
+from quickstudy.core.tasks import leaves, tree_map
+from quickstudy.errors import TaskError
+
+T = TypeVar("T")
+ALL_KEPT = 8
+"""Steps up to which the parameters of every one are kept."""
+
+
+class Place(NamedTuple):
+    """Where the loop stands.
+
+    Attributes:
+        params: the parameters.
+        state: the rule's.
+    """
+
+    params: Params
+    state: RuleState
+
+
+Kept = tuple[Place, Params | None]
+"""A place, and the gradient there if it is kept too."""
+
+
+class Steps(NamedTuple):
+    """What a run of inner steps is made of.
+
+    Attributes:
+        rule: how to move.
+        loss: of the parameters.
+        start: where to start.
+        number: how many.
+        slopes: a quicker way to the loss's derivatives; None where there is none.
+        learned: the rule's parameters that ask for gradients.
+    """
+
+    rule: UpdateRule
+    loss: Loss
+    start: Place
+    number: int
+    slopes: Slopes | None
+    learned: Sequence[Tensor]
+
+    @property
+    def apart(self) -> int:
+        """Of every how many steps the place is kept."""
+        return 1 if self.number <= ALL_KEPT else math.ceil(self.number**0.5)
+
+    def after(self, place: Place, step: int) -> tuple[Place, Params]:
+        """Where a step leads, without a graph; and the gradient that it took."""
+        slope = self.slopes.gradient if self.slopes else gradient_of(self.loss, constant=True)
+        found = slope(place.params, step)
+        return Place(*self.rule.update(place.params, found, place.state)), found
+
+
+def replayed(
+    rule: UpdateRule,
+    loss: Loss,
+    params: Params,
+    state: RuleState,
+    count: int,
+    slopes: Slopes | None = None,
+) -> Place:
+    """Parameters and the rule's state after so many steps, as `descend` takes them.
+
+    Raises:
+        TaskError: (in the backward pass) the loss reads another tensor that needs a gradient.
+    """
+    learned = [p for p in rule.parameters() if p.requires_grad]
+    steps = Steps(rule, loss, Place(params, state), count, slopes, learned)
+    ends = _Replayed.apply(steps, *leaves(steps.start), *learned)  # type: ignore[no-untyped-call]
+    return _like(steps.start, ends)
+
+
+class _Replayed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
+        place, kept = tree_map(Tensor.detach, steps.start), []
+        for step in range(steps.number):
+            here = place
+            place, slope = steps.after(place, step)
+            if step % steps.apart == 0:
+                kept.append((here, slope if steps.slopes and steps.apart == 1 else None))
+        ctx.steps, ctx.kept = steps, kept
+        return tuple(leaves(place))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *for_ends: Tensor) -> tuple[Tensor | None, ...]:
+        steps: Steps = ctx.steps
+        grads = list(for_ends)
+        totals = [torch.zeros_like(p) for p in steps.learned]
+        for first in reversed(range(0, steps.number, steps.apart)):
+            places: list[Kept] = [ctx.kept.pop()]
+            for step in range(first, min(first + steps.apart, steps.number) - 1):
+                places.append((steps.after(places[-1][0], step)[0], None))
+            while places:
+                step = first + len(places) - 1
+                *grads, for_learned = _back(steps, *places.pop(), step, grads)
+                for total, more in zip(totals, for_learned, strict=True):
+                    total += more
+        return None, *grads, *totals
+
+
+def _back(
+    steps: Steps, place: Place, slope: Params | None, step: int, grads: Any
+) -> tuple[Any, ...]:
+    """Gradients for where a step began, and last those for what the rule has learned."""
+    place = tree_map(lambda t: t.detach().requires_grad_(), place)
+    slope, product = _derivatives(steps, place.params, slope, step)
+    found = {name: g.detach().requires_grad_() for name, g in slope.items()}
+    with torch.enable_grad():
+        ends = leaves(steps.rule.update(place.params, found, place.state))
+    known = [*leaves(place), *steps.learned]
+    _check_closed(ends, [*known, *found.values()])
+    wanted = torch.autograd.grad(ends, [*known, *found.values()], grads, materialize_grads=True)
+    here, learned = wanted[: len(leaves(place))], wanted[len(leaves(place)) : len(known)]
+    more = product(dict(zip(found, wanted[len(known) :], strict=True)))
+    moved = list(more.values())  # parameters come first in a place
+    return *(h + m for h, m in zip(here, moved, strict=False)), *here[len(moved) :], learned
+
+
+def _derivatives(
+    steps: Steps, params: Params, slope: Params | None, step: int
+) -> tuple[Params, Callable[[Params], Params]]:
+    """The gradient of the loss at parameters, and its Hessian's product with a vector."""
+    if steps.slopes:
+        numbers = {name: p.detach() for name, p in params.items()}
+        slope = slope or steps.slopes.gradient(numbers, step)
+
+        def product(vector: Params) -> Params:
+            found = steps.slopes and steps.slopes.product(numbers, step, vector)
+            return found or _with_graph(steps, params, step)[1](vector)
+
+        return slope, product
+    return _with_graph(steps, params, step)
+
+
+def _with_graph(
+    steps: Steps, params: Params, step: int
+) -> tuple[Params, Callable[[Params], Params]]:
+    """As `_derivatives`, by autograd."""
+    with torch.enable_grad():
+        slope = gradient_of(steps.loss, constant=False)(params, step)
+    asked = list(params.values())
+    _check_closed(list(slope.values()), asked)
+
+    def product(vector: Params) -> Params:
+        ends, along = list(slope.values()), list(vector.values())
+        if not any(end.requires_grad for end in ends):
+            return {name: torch.zeros_like(p) for name, p in params.items()}
+        found = torch.autograd.grad(ends, asked, along, materialize_grads=True)
+        return dict(zip(params, found, strict=True))
+
+    return slope, product
+
+
+def _like(tree: T, tensors: Any) -> T:
+    """The same structure, holding other tensors."""
+    each = iter(tensors)
+    return tree_map(lambda _: next(each), tree)
+
+
+def _check_closed(ends: list[Tensor], known: list[Tensor]) -> None:
+    """A gradient that would be lost without a word is refused."""
+    allowed = set(map(id, known))
+    seen: set[Any] = set()
+    ahead = [end.grad_fn for end in ends]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and id(leaf) not in allowed:
+            raise TaskError(
+                f"the inner loss reads a tensor {list(leaf.shape)} that needs a gradient and is "
+                "not among the parameters; wanted kept=None"
+            )
+        ahead += [before for before, _ in node.next_functions]
