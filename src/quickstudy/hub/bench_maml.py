@@ -59,8 +59,9 @@ def bench_maml(
     repeats: int = 15,
     threads: int | None = None,
     seed: int = 0,
+    dtype: str = "float32",
 ) -> dict[str, Any]:
-    """Time and memory of MAML's gradient on one task, second order, in float32.
+    """Time and memory of MAML's gradient on one task, second order.
 
     The net is the Conv4 of the papers with pooling, on made-up images of 28x28; batch norms use the
     statistics of the batch, the head has a row for each way.
@@ -69,7 +70,7 @@ def bench_maml(
         peers: other libraries, "higher,torchopt" for instance; each gets two rows, with its net as
             shipped and with ours in layout and order of pooling.
         inner_steps: of the inner loop, >= 1.
-        inner_rate: of each, > 0; many steps want a lower one for float32 to follow them.
+        inner_rate: of each, > 0.
         compiled: add a row for ourselves with compiled inner steps, and say what compiling took.
         ways: classes in a task.
         shots: support images of a class.
@@ -78,6 +79,8 @@ def bench_maml(
         repeats: how often each is timed, >= 1.
         threads: of the CPU; as many as PyTorch likes if None.
         seed: of weights and tasks.
+        dtype: "float32", or "float64" for many steps: in one of them a number may lie so close to a
+            kink of relu or pooling that float32 takes the other side, and gradients part.
 
     Returns:
         `rows` of name, ms_per_task (median), spread_ms, peak_mb (tensors alive at once beyond those
@@ -103,13 +106,20 @@ def bench_maml(
             raise RunError(f"{name} must be at least 1, got {value}")
     if not inner_rate > 0:
         raise RunError(f"--inner-rate must be positive, got {inner_rate}")
+    if dtype not in ("float32", "float64"):
+        raise RunError(f"--dtype must be float32 or float64, got {dtype!r}")
     named = peers_named(peers)
     keep_freed_memory()  # as training does
     generator = torch.Generator().manual_seed(seed)
     tasks = [_task(ways, shots, queries, generator) for _ in range(TASKS)]
     loop = Loop(inner_steps, inner_rate)
     runners = _runners({"plain loop": by_hand, **named}, ways, width, loop, seed, compiled)
-    errors = _errors(runners, tasks, ways, width, loop)
+    exact = _exact(runners, ways, width, loop)
+    if dtype == "float64":
+        tasks = [tree_map(Tensor.double, task) for task in tasks]
+        for runner in runners.values():
+            runner.net.double()
+    errors = _errors(runners, exact, tasks)
     calls = {name: partial(_gradient, runner, tasks[0]) for name, runner in runners.items()}
     for runner in runners.values():
         runner.net.zero_grad(set_to_none=True)
@@ -136,7 +146,7 @@ def bench_maml(
         "threads": used,
         "device": "cpu",
         "inner_steps": inner_steps, "inner_rate": inner_rate, "ways": ways, "shots": shots,
-        "queries": queries, "width": width, "side": SIDE, "order": 2, "dtype": "float32",
+        "queries": queries, "width": width, "side": SIDE, "order": 2, "dtype": dtype,
         "repeats": repeats, "seed": seed, "cores": os.cpu_count(), "torch": torch.__version__,
     }  # fmt: skip
 
@@ -191,19 +201,19 @@ def _gradient(runner: Runner, task: Task) -> Float[Tensor, " parameters"]:
     return torch.cat([p.grad.flatten() for p in runner.net.parameters() if p.grad is not None])
 
 
-def _errors(
-    runners: Mapping[str, Runner], tasks: list[Task], ways: int, width: int, loop: Loop
-) -> dict[str, float]:
+def _exact(runners: Mapping[str, Runner], ways: int, width: int, loop: Loop) -> Runner:
+    """The plain loop in float64 from the same weights."""
+    net = PlainConv4(ways, width, SIDE).double()
+    weights = list(runners[OURS].net.parameters())
+    return Runner(_with_weights(net, weights), _stepper(by_hand, net, loop))
+
+
+def _errors(runners: Mapping[str, Runner], exact: Runner, tasks: list[Task]) -> dict[str, float]:
     """How far each one's gradients are from exact ones, relatively; the median over the tasks.
 
     Raises:
         RunError: too far to compare speeds.
     """
-    net = PlainConv4(ways, width, SIDE).double()
-    exact = Runner(
-        _with_weights(net, list(runners[OURS].net.parameters())),
-        _stepper(by_hand, net, loop),
-    )
     wanted = [_gradient(exact, tree_map(Tensor.double, task)) for task in tasks]
     errors = {}
     for name, runner in runners.items():
@@ -214,7 +224,7 @@ def _errors(
         raise RunError(
             f"gradients must be right to {WORST} for speeds to say something; off are "
             + ", ".join(wrong)
-            + "; a lower --inner-rate helps where there are many steps"
+            + "; with many steps, --dtype float64"
         )
     return errors
 

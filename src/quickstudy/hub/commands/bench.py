@@ -28,9 +28,10 @@ def maml(
         str, typer.Option(metavar="A,B", help="Other libraries: higher, torchopt. Default: none.")
     ] = "",
     inner_steps: Annotated[int, typer.Option(metavar="N", help="Of the inner loop.")] = 1,
-    inner_rate: Annotated[
-        float, typer.Option(help="Of the inner loop; many steps want a lower one.")
-    ] = 0.05,
+    inner_rate: Annotated[float, typer.Option(help="Of the inner loop.")] = 0.05,
+    dtype: Annotated[
+        str, typer.Option(metavar="float32|float64", help="The latter for many inner steps.")
+    ] = "float32",
     compiled: Annotated[
         bool, typer.Option("--compiled", help="A row with compiled inner steps too.")
     ] = False,
@@ -52,13 +53,13 @@ def maml(
       quickstudy bench maml --peers higher,torchopt
       quickstudy bench maml --peers higher --inner-steps 5 --threads 2 --json
       quickstudy bench maml --compiled --inner-steps 5
-      quickstudy bench maml --inner-steps 50 --inner-rate 0.005
+      quickstudy bench maml --inner-steps 50 --dtype float64
     """
     from quickstudy.hub import screen
     from quickstudy.hub.bench_maml import bench_maml
 
     found = bench_maml(
-        peers=peers, inner_steps=inner_steps, inner_rate=inner_rate, compiled=compiled,
+        peers=peers, inner_steps=inner_steps, inner_rate=inner_rate, compiled=compiled, dtype=dtype,
         ways=ways, shots=shots, queries=queries, width=width, repeats=repeats, threads=threads,
     )  # fmt: skip
     if json:
