@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quickstudy.data.episodes import Episodes
-from quickstudy.data.image_warps import ImageWarp
+from quickstudy.data.image_warps import ImageWarp, Reframe
 from quickstudy.data.pools import Pool
 from quickstudy.errors import DataError
 
@@ -184,3 +184,68 @@ def test_warps_that_cannot_be(wrong, message):
 def test_what_is_no_image_is_refused(images, got):
     with pytest.raises(DataError, match=rf"images \[n, c, h, w\] of uint8 or floats, got {got}"):
         ImageWarp()(images, seeded())
+
+
+@given(
+    n=st.integers(1, 4),
+    channels=st.sampled_from([1, 3]),
+    height=st.integers(1, 20),
+    width=st.integers(1, 20),
+    mirror=st.floats(0, 1),
+    shift=st.floats(0, 1),
+    dtype=st.sampled_from([torch.uint8, torch.float32, torch.float64]),
+    seed=st.integers(0, 2**31),
+)
+def test_a_frame_holds_pixels_of_its_image(n, channels, height, width, mirror, shift, dtype, seed):
+    images = torch.randint(0, 256, (n, channels, height, width), generator=seeded(seed))
+    images = images.to(dtype) if dtype == torch.uint8 else images.to(dtype) / 255
+    before, reframe = images.clone(), Reframe(mirror, shift)
+    framed = reframe(images, seeded(seed))
+    assert framed.shape == images.shape
+    assert framed.dtype == (torch.float32 if dtype == torch.uint8 else dtype)
+    assert torch.equal(framed, reframe(images, seeded(seed)))
+    assert torch.equal(images, before)
+    floats = Reframe(0, 0)(images, seeded())
+    for image, frame in zip(floats, framed, strict=True):
+        held, shown = ({tuple(pixel) for pixel in x.flatten(1).T.tolist()} for x in (image, frame))
+        assert shown <= held
+
+
+def test_a_frame_moves_by_whole_pixels_and_continues_its_edge():
+    image = torch.arange(100.0).reshape(1, 1, 10, 10) / 99
+    framed = Reframe(mirror=0, shift=0.2)(image.expand(2_000, -1, -1, -1), seeded())
+    moves = set()
+    for down in range(-2, 3):
+        for right in range(-2, 3):
+            rows = (torch.arange(10) + down).clamp(0, 9)
+            columns = (torch.arange(10) + right).clamp(0, 9)
+            same = (framed == image[:, :, rows][..., columns]).flatten(1).all(1)
+            moves |= {(down, right, index) for index in same.nonzero().flatten().tolist()}
+    assert len(moves) == 2_000  # each of them is one of the 25 moves
+    counts = torch.bincount(torch.tensor([5 * down + right + 12 for down, right, _ in moves]))
+    assert len(counts) == 25
+    assert float(counts.min()) > 80 - 5 * 80**0.5  # all equally likely
+
+
+def test_half_the_images_are_mirrored():
+    image = torch.rand(1, 3, 5, 7, generator=seeded())
+    framed = Reframe(shift=0)(image.expand(1_000, -1, -1, -1), seeded())
+    mirrored = (framed == image.flip(-1)).flatten(1).all(1)
+    assert bool(((framed == image).flatten(1).all(1) ^ mirrored).all())
+    assert abs(int(mirrored.sum()) - 500) < 5 * 250**0.5
+
+
+def test_a_frame_is_drawn_where_the_generator_lives():
+    images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8, device="meta")  # mixing devices is an error
+    state = torch.get_rng_state()
+    assert Reframe()(images, seeded()).device.type == "meta"
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("wrong", [{"mirror": 1.5}, {"shift": -0.1}, {"shift": math.nan}])
+def test_frames_that_cannot_be(wrong):
+    (name,) = wrong
+    with pytest.raises(DataError, match=rf"a reframing's {name} must be a number in 0..1, got"):
+        Reframe(**wrong)
+    with pytest.raises(DataError, match=r"needs images \[n, c, h, w\], got \[2, 8, 8\]"):
+        Reframe()(torch.zeros(2, 8, 8), seeded())

@@ -17,23 +17,34 @@ CONTENTS = {"a.bin": bytes(range(200)) * 50, "b.bin": b"letters"}
 def test_sources_are_found_where_they_lie(tmp_path):
     assert {(s.path, s.size) for s in list_sources(tmp_path)} == {(None, 0)}
     cache.write_arrays(tmp_path / "omniglot_28.npz", {"a": np.zeros(3)})
-    glyphs, omniglot, fashion, films = list_sources(tmp_path)
+    glyphs, omniglot, fashion, photos, films = list_sources(tmp_path)
     assert (glyphs.name, glyphs.path) == ("glyphs", None)
     assert (omniglot.name, omniglot.path) == ("omniglot", tmp_path / "omniglot_28.npz")
     assert omniglot.size == (tmp_path / "omniglot_28.npz").stat().st_size > 0
     assert (fashion.name, fashion.path) == ("fashion", None)
+    assert (photos.name, photos.path, photos.download) == ("grocery", None, 0)
     assert (films.name, films.path) == ("movielens", None)
 
 
 def test_every_source_says_what_it_is():
     for listing in list_sources():
         assert all((listing.name, listing.what, listing.origin, listing.licence, listing.file))
-    assert [listing.download for listing in list_sources()] == [0, 15_927_098, 4_427_250, 978_202]
+    bytes_of = {listing.name: listing.download for listing in list_sources()}
+    assert bytes_of == {
+        "glyphs": 0,
+        "omniglot": 15_927_098,
+        "fashion": 4_427_250,
+        "grocery": 0,
+        "movielens": 978_202,
+    }
 
 
 def test_what_is_published_is_addressed_safely():
     for listing in list_sources():
-        assert bool(listing.remotes) == bool(listing.convert)
+        assert listing.published == bool(listing.convert)
+        assert not (listing.remotes and listing.checkout)
+        if listing.checkout:
+            assert listing.checkout.url.startswith("https://")
         for remote in listing.remotes:
             assert remote.url.startswith("https://")
             assert len(bytes.fromhex(remote.sha256)) == 32
@@ -159,6 +170,6 @@ def test_a_cache_that_cannot_be_written(tmp_path, collection):
 
 def test_what_is_not_published():
     with pytest.raises(
-        DataError, match="what can be fetched is omniglot, fashion, movielens; got 'letters'"
+        DataError, match="what is published is omniglot, fashion, grocery, movielens; got 'letters'"
     ):
         obtain("letters")

@@ -265,7 +265,8 @@ def test_the_doctor(call, data_cache):
 
 def test_data(call, photos, data_cache):
     names = [row["name"] for row in call("data", "list", "--json").json]
-    assert names == ["glyphs", "omniglot", "fashion", "movielens", "blobs", "sinusoids"]
+    named = ["glyphs", "omniglot", "fashion", "grocery", "movielens", "blobs", "sinusoids"]
+    assert names == named
     assert all(name in call("data", "list").out for name in names)
     shown = call("data", "show", photos, "--json").json
     assert shown["all"]["classes"] == 12

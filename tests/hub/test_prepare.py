@@ -7,11 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.data import movielens
+from PIL import Image
+from tests.data import groceries, movielens
 from tests.data.loopback import Server, files, says
 
+from hub.folders import SMALL
 from quickstudy.data import sources
 from quickstudy.data.fashion import FASHION_FILE, FASHION_REMOTES
+from quickstudy.data.grocery import GROCERY_CHECKOUT, GROCERY_FILE, convert_grocery
 from quickstudy.data.movielens import FILMS_FILE, MOVIELENS_REMOTES, RATINGS_FILE
 from quickstudy.errors import DataError
 from quickstudy.hub.sources import open_source
@@ -109,7 +112,9 @@ def test_what_cannot_be_fetched(cache, call, tmp_path, photos):
     assert list(cache.iterdir()) == []
     for data in ("glyphs", "blobs", photos):
         said = call("data", "prepare", data, "--from", tmp_path)
-        refused(said, "--from is for omniglot, fashion, movielens; ", f"{data} is not fetched")
+        refused(
+            said, "--from is for omniglot, fashion, grocery, movielens; ", f"{data} is not fetched"
+        )
     refused(call("data", "prepare", "fashoin"), "did you mean fashion?")
 
 
@@ -150,3 +155,67 @@ def test_fashion_is_there_to_judge_on(need):
     source.tasks("all", 10, 5, 5)
     with pytest.raises(DataError, match="fashion has no split 'train'; it has test, all"):
         source.tasks("train", 5, 1, 5)
+
+
+@pytest.fixture
+def few_photos(monkeypatch):
+    """The repository is one of few photos."""
+
+    def convert(files):
+        return convert_grocery(files, groceries.photos_named())
+
+    changed = tuple(
+        row._replace(convert=convert) if row.name == "grocery" else row for row in sources.LISTINGS
+    )
+    monkeypatch.setattr(sources, "LISTINGS", changed)
+
+
+def test_a_checkout_is_converted_and_learned(cache, few_photos, call, tmp_path):
+    """From the publisher's repository to answers about a user's photos, of other sizes."""
+    (row,) = (row for row in call("data", "list", "--json").json if row["name"] == "grocery")
+    assert (row["downloadable"], row["repository"]) == (False, GROCERY_CHECKOUT.url)
+    assert "--from CHECKOUT` converts https://github.com/" in call("data", "list").out
+    for given in ([], ["--from", "https://example.org"], ["--from", tmp_path / "none"]):
+        said = call("data", "prepare", "grocery", *given)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.splitlines()[0] == "converting grocery"
+        assert f"`git clone {GROCERY_CHECKOUT.url}`, then `quickstudy data" in said.err
+    refused(call("data", "show", "grocery"), "are not in the data cache", "`git clone https://")
+    folder = groceries.checkout(tmp_path / "GroceryStoreDataset")
+    said = call("data", "prepare", "grocery", "--from", folder)
+    assert (said.code, said.out) == (0, f"grocery is ready: {cache / GROCERY_FILE}\n")
+    assert os.listdir(cache) == [GROCERY_FILE]
+    assert "4 classes, 24 images, 6 a class: " in call("data", "show", "grocery").out
+
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    said = call("train", "--data", "grocery", *SMALL, "--steps", 3, "--rotations", "--out", run)
+    assert said.code == 0, said.err
+    result = call("evaluate", run, "--tasks", 20, "--ways", 4, "--json").json
+    assert (result["data"], result["split"], result["ways"]) == ("grocery", "test", 4)
+    assert result["control"]["accuracy"] > 0.95  # each kind has a colour of its own
+    for label, colour in (("red", (220, 30, 20)), ("green", (30, 200, 40))):
+        (mine / label).mkdir(parents=True)
+        Image.new("RGB", (300, 200), colour).save(mine / label / "one.jpg")
+    said = call("adapt", run, "--support", mine, "--out", tmp_path / "mine.state")
+    assert said.code == 0, said.err
+    told = call("predict", tmp_path / "mine.state", mine / "red" / "one.jpg", "--json").json
+    assert told[0]["label"] == "red"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--learner", "protonet", "--width", "2"],
+        ["--learner", "maml", "--width", "2", "--inner-steps", "1"],
+        ["--backbone", "resnet12", "--width", "2"],
+        ["--warp", "affine", "--down", "stride", "--width", "2"],
+    ],
+)
+def test_nets_that_take_photos(cache, few_photos, call, tmp_path, options):
+    folder = groceries.checkout(tmp_path / "GroceryStoreDataset")
+    assert call("data", "prepare", "grocery", "--from", folder).code == 0
+    sizes = ["--ways", 2, "--queries", 2, "--validation-tasks", 2, "--threads", 1, "--steps", 2]
+    said = call("train", "--data", "grocery", *options, *sizes, "--out", tmp_path / "run", "--json")
+    assert said.code == 0, said.err
+    row = call("evaluate", tmp_path / "run", "--tasks", 4, "--json").json
+    assert 0 <= row["accuracy"] <= 1

@@ -8,7 +8,7 @@ from hub.folders import draw_folder
 from quickstudy.data import typefaces
 from quickstudy.data.cache import VARIABLE
 from quickstudy.data.episodes import scale
-from quickstudy.data.image_warps import ImageWarp
+from quickstudy.data.image_warps import ImageWarp, Reframe
 from quickstudy.data.pools import Pool
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.handwriting import turned_classes
@@ -87,6 +87,30 @@ def test_omniglot(need):
     assert "Old_Church_Slavonic_(Cyrillic)" in source.pool("test").groups
     assert "Old_Church_Slavonic_(Cyrillic)" not in fewer.pool("test").groups
     assert source.tasks("test", 20, 1, 5).sample(1, generator()).support.x.shape[1] == 20
+
+
+def test_photos_of_groceries(need):
+    need.data("grocery_81_jpeg84.npz")
+    source = open_source("grocery")
+    assert isinstance(source, Images)
+    assert source.input_shape == (3, 84, 84)
+    facts = source.facts()
+    assert [facts[split]["classes"] for split in ("train", "validation", "test")] == [45, 12, 24]
+    sizes = {"ways": 5, "shots": 5, "queries": 15, "rotations": False}
+    framed = source.training_tasks(**sizes, warp=None)
+    assert framed.transform == Reframe()
+    assert framed.pool.classes == 45  # none has too few photos
+    assert source.without("Apple").training_tasks(**sizes, warp=None).transform == Reframe()
+    assert source.training_tasks(**sizes, warp="none").transform is scale
+    assert source.training_tasks(**sizes, warp="affine").transform == ImageWarp(padding="border")
+    for split in ("train", "validation", "test"):
+        assert source.tasks(split, 5, 5, 15).transform is scale
+    turned = source.training_tasks(5, 1, 15, rotations=True, warp=None)
+    task = turned.sample(2, generator())
+    assert task.query.x.shape == (2, 75, 3, 84, 84)
+    assert 0 <= float(task.query.x.min()) < float(task.query.x.max()) <= 1
+    with pytest.raises(DataError, match=r"grocery has no split 'all'; it has train, validation"):
+        source.tasks("all", 5, 1, 1)
 
 
 def test_a_folder_is_split_the_same_way_every_time(photos):
@@ -168,7 +192,10 @@ def test_images_are_bent_where_that_is_wanted(photos):
         how = source.preprocessing.model_copy(update={"polarity": polarity})
         images = Images("p", source.pools, how, curated=False, device=torch.device("cpu"))
         assert images.training_tasks(**sizes, warp="affine").transform == ImageWarp(padding=padding)
-    with pytest.raises(RunError, match=r"--warp of .* must be none or affine, got 'pen'"):
+    with pytest.raises(RunError, match=r"--warp of p must be none or affine, got 'crop'"):
+        images.training_tasks(**sizes, warp="crop")  # mirrored characters are other characters
+    assert source.training_tasks(**sizes, warp="crop").transform == Reframe()
+    with pytest.raises(RunError, match=r"--warp of .* must be none, affine or crop, got 'pen'"):
         source.training_tasks(**sizes, warp="pen")
     assert source.tasks("test", 2, 1, 1).transform is scale
 

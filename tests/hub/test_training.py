@@ -157,7 +157,7 @@ def test_regression_and_blobs_have_runs_too(tmp_path):
         ({"learner": "maml", "learner_options": {"outputs": 7}}, TaskError, "this head has 7 outp"),
         ({"device": "cuda:7"}, RunError, "--device cuda:7: "),
         ({"device": "tpu"}, RunError, "--device must be auto, cpu, cuda or mps, got 'tpu'"),
-        ({"warp": "pen"}, RunError, "--warp of .* must be none or affine, got 'pen'"),
+        ({"warp": "pen"}, RunError, "--warp of .* must be none, affine or crop, got 'pen'"),
         ({"system_fonts": True}, RunError, "--system-fonts is for glyphs; .*photos"),
     ],
 )

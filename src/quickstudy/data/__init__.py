@@ -2,6 +2,7 @@
 
 from quickstudy.data.arrays import from_arrays
 from quickstudy.data.cache import cache_folder, cache_folders
+from quickstudy.data.checkout import Checkout
 from quickstudy.data.columns import Columns
 from quickstudy.data.datasets import from_dataset
 from quickstudy.data.dictionaries import TaskList, as_task
@@ -10,8 +11,9 @@ from quickstudy.data.download import Remote, fetch
 from quickstudy.data.episodes import Draw, Episodes, Transform, quarter_turns, scale
 from quickstudy.data.fashion import fashion
 from quickstudy.data.glyphs import GlyphTable, glyph_table, glyphs
+from quickstudy.data.grocery import grocery
 from quickstudy.data.groups import Groups
-from quickstudy.data.image_warps import ImageWarp
+from quickstudy.data.image_warps import ImageWarp, Reframe
 from quickstudy.data.images import (
     folder_preprocessing,
     folder_splits,
@@ -29,6 +31,7 @@ from quickstudy.data.warps import Pen, draw
 
 __all__ = [
     "Blobs",
+    "Checkout",
     "Columns",
     "Draw",
     "Episodes",
@@ -39,6 +42,7 @@ __all__ = [
     "Pen",
     "Pool",
     "Preprocessing",
+    "Reframe",
     "Remote",
     "Shared",
     "Sinusoids",
@@ -61,6 +65,7 @@ __all__ = [
     "function_spread",
     "glyph_table",
     "glyphs",
+    "grocery",
     "image_folder",
     "join",
     "list_sources",

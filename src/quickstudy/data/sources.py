@@ -1,7 +1,7 @@
 """The collections that this library knows by name: which are on this machine, how to get others.
 
-A collection that is published as files is one entry in `LISTINGS`: where these lie, and what
-converts them.
+A collection that is published as files, or as a repository, is one entry in `LISTINGS`: where these
+lie, and what converts them.
 """
 
 import shutil
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from quickstudy.artefacts.atomic import exclusive
 from quickstudy.data.cache import VARIABLE, cache_folders, find, writable_folder, write_arrays
+from quickstudy.data.checkout import Checkout
 from quickstudy.data.download import Patience, Remote, fetch, verify
 from quickstudy.data.fashion import FASHION_FILE, FASHION_REMOTES, convert_fashion
 from quickstudy.data.frames import is_table, require_arrow, write_frame
 from quickstudy.data.glyphs import FILE as GLYPHS_FILE
+from quickstudy.data.grocery import GROCERY_CHECKOUT, GROCERY_FILE, convert_grocery
 from quickstudy.data.movielens import (
     FILMS_FILE,
     MOVIELENS_REMOTES,
@@ -49,6 +51,7 @@ class Listing(NamedTuple):
         path: where it lies; None where it is not on this machine.
         size: of all files in bytes; 0 where there is none.
         others: names of further files, beside `file`.
+        checkout: the repository that it is published as, not as files; `convert` finds it by name.
     """
 
     name: str
@@ -61,6 +64,12 @@ class Listing(NamedTuple):
     path: Path | None = None
     size: int = 0
     others: tuple[str, ...] = ()
+    checkout: Checkout | None = None
+
+    @property
+    def published(self) -> bool:
+        """Whether somebody else made it, so that `obtain` converts it."""
+        return bool(self.remotes or self.checkout)
 
     @property
     def download(self) -> int:
@@ -101,6 +110,15 @@ LISTINGS = (
         convert_fashion,
     ),
     Listing(
+        "grocery",
+        "photos of 81 kinds of groceries in shops, 35 to 143 of each, 84x84 in colour",
+        "Klasson, Zhang and Kjellström 2019, github.com/marcusklasson/GroceryStoreDataset",
+        "MIT",
+        GROCERY_FILE,
+        convert=convert_grocery,
+        checkout=GROCERY_CHECKOUT,
+    ),
+    Listing(
         "movielens",
         "100,836 ratings of 9,742 films by 610 users, with genres; for `quickstudy recommend`",
         "Harper and Konstan 2015, grouplens.org/datasets/movielens",
@@ -123,8 +141,8 @@ def list_sources(cache: Path | str | None = None) -> list[Listing]:
         DataError: the cache is no folder.
 
     Examples:
-        >>> [(listing.name, listing.path) for listing in list_sources("no/such/folder")]
-        [('glyphs', None), ('omniglot', None), ('fashion', None), ('movielens', None)]
+        >>> [listing.name for listing in list_sources("no/such/folder") if listing.path is None]
+        ['glyphs', 'omniglot', 'fashion', 'grocery', 'movielens']
     """
     found = []
     for listing in LISTINGS:
@@ -150,6 +168,7 @@ def obtain(
         cache: where it is looked for and put; see `cache_folders`.
         mirror: where the published files are taken from instead of their publisher: a folder that
             holds them, or an address that their names are appended to. They must be the same files.
+            Of what is published as a repository: the folder that it is checked out in.
         progress: told a file's name, and how many bytes of how many of it are here.
         patience: how often and how long a server is tried; see `fetch`.
 
@@ -159,17 +178,18 @@ def obtain(
     Raises:
         DataError: there is no such collection, or it is not published; no cache can be written;
             it is tables, and pyarrow is not installed; a file cannot be fetched or is not the
-            wanted one. The cache is as it was, but for what the next time can go on from.
+            wanted one; a repository is to be checked out first. The cache is as it was, but for
+            what the next time can go on from.
 
     Examples:
         >>> obtain("glyphs")
         Traceback (most recent call last):
         ...
-        quickstudy.errors.DataError: what can be fetched is omniglot, fashion, movielens; got ...
+        quickstudy.errors.DataError: what is published is omniglot, fashion, grocery, movielens; ...
     """
-    published = {listing.name: listing for listing in LISTINGS if listing.remotes}
+    published = {listing.name: listing for listing in LISTINGS if listing.published}
     if name not in published:
-        raise DataError(f"what can be fetched is {', '.join(published)}; got {name!r}")
+        raise DataError(f"what is published is {', '.join(published)}; got {name!r}")
     listing = published[name]
     here = listing.find(cache)
     if here:
@@ -202,6 +222,8 @@ def _make(
             remote.name: _published(remote, downloads, mirror, progress, patience)
             for remote in listing.remotes
         }
+        if listing.checkout:
+            files[listing.checkout.name] = listing.checkout.folder(listing.name, mirror)
         _write(listing, path, listing.convert(files))
         shutil.rmtree(downloads, ignore_errors=True)
     except OSError as error:

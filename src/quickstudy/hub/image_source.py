@@ -8,7 +8,7 @@ import torch
 from pydantic import JsonValue, ValidationError
 
 from quickstudy.data.episodes import Episodes, Transform, scale
-from quickstudy.data.image_warps import ImageWarp
+from quickstudy.data.image_warps import ImageWarp, Reframe
 from quickstudy.data.images import (
     folder_classes,
     folder_preprocessing,
@@ -28,8 +28,13 @@ SIDE = 28
 INK = Preprocessing(size=SIDE, channels=1, polarity="ink")
 """How a user's pictures become the input of a model of the built-in characters."""
 
+PHOTO = Preprocessing(size=84, channels=3)
+"""How a user's pictures become the input of a model of the built-in photos."""
+
 IMAGE_WARPS = ("none", "affine")
 """What `--warp` may name for images: as they are, or each bent a little."""
+PHOTO_WARPS = (*IMAGE_WARPS, "crop")
+"""For what is no ink also: mirrored and moved, which makes other characters of characters."""
 
 
 class Images(Source):
@@ -41,6 +46,7 @@ class Images(Source):
         preprocessing: how a user's image files become like them.
         curated: classes with too few images for a task are left out; else they are an error.
         device: where the images, and so the tasks, lie.
+        warp: what becomes of meta-train's images where `--warp` says nothing.
     """
 
     takes_unlabelled = True
@@ -53,12 +59,14 @@ class Images(Source):
         *,
         curated: bool,
         device: torch.device,
+        warp: str = "none",
     ) -> None:
         self.name = name
         self.pools = {split: pool.to(device) for split, pool in pools.items()}
         self.preprocessing: Preprocessing = preprocessing
         self.curated = curated
         self.device = device
+        self.warp = warp
         self.input_shape = tuple(next(iter(pools.values())).images.shape[1:])
 
     def pool(self, split: Split) -> Pool:
@@ -83,14 +91,23 @@ class Images(Source):
     def training_tasks(
         self, ways: Span, shots: Span, queries: int, *, rotations: bool, warp: str | None
     ) -> Episodes:
-        """Meta-train tasks; `rotations` makes four classes of each, a warp bends every image."""
-        if warp not in (None, *IMAGE_WARPS):
-            raise RunError(
-                f"--warp of {self.name} must be {' or '.join(IMAGE_WARPS)}, got {warp!r}"
-            )
+        """Meta-train tasks; `rotations` makes four classes of each, a warp changes every image.
+
+        Raises:
+            DataError: there are too few classes or examples for such tasks.
+            RunError: no such warp.
+        """
         ink = self.preprocessing.polarity == "ink"
-        bent = ImageWarp(padding="zeros" if ink else "border")
-        how = bent if warp == "affine" else scale
+        *names, last = IMAGE_WARPS if ink else PHOTO_WARPS
+        if warp not in (None, *names, last):
+            raise RunError(
+                f"--warp of {self.name} must be {', '.join(names)} or {last}, got {warp!r}"
+            )
+        how: Transform = scale
+        if (warp or self.warp) == "affine":
+            how = ImageWarp(padding="zeros" if ink else "border")
+        elif (warp or self.warp) == "crop":
+            how = Reframe()
         return self._episodes("train", ways, shots, queries, rotations=rotations, transform=how)
 
     def without(self, group: str) -> "Images":
@@ -99,8 +116,14 @@ class Images(Source):
             split: pool.select([other != group for other in pool.groups])
             for split, pool in self.pools.items()
         }
-        how, device = self.preprocessing, self.device
-        return Images(self.name, kept, how, curated=self.curated, device=device)
+        return Images(
+            self.name,
+            kept,
+            self.preprocessing,
+            curated=self.curated,
+            device=self.device,
+            warp=self.warp,
+        )
 
     def fitting(
         self, splits: Sequence[Split], ways: int, shots: int, queries: int

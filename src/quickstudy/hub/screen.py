@@ -157,12 +157,13 @@ def transfer(console: Console, what: str, size: int) -> Iterator[Callable[[str, 
     Args:
         console: where it shows.
         what: they are.
-        size: of all of them in bytes.
+        size: of all of them in bytes; 0 where they are here already.
 
     Yields:
         To be told a file's name and how many bytes of how many of it are here.
     """
-    console.print(f"fetching and converting {what}, {size / 1e6:.1f} MB", markup=False)
+    fetched = f"fetching and converting {what}, {size / 1e6:.1f} MB"
+    console.print(fetched if size else f"converting {what}", markup=False)
     if not console.is_terminal:
         yield lambda name, done, total: None
         return

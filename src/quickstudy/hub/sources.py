@@ -9,11 +9,12 @@ from quickstudy.core import Task, TaskSource
 from quickstudy.data.columns import Columns
 from quickstudy.data.fashion import fashion
 from quickstudy.data.frames import SUFFIXES, is_table
+from quickstudy.data.grocery import grocery
 from quickstudy.data.omniglot import omniglot
 from quickstudy.data.synthetic import Blobs, Sinusoids
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import Span
-from quickstudy.hub.image_source import INK, Images, open_folder
+from quickstudy.hub.image_source import INK, PHOTO, Images, open_folder
 from quickstudy.hub.source import Source, Split, Wanted
 
 
@@ -61,6 +62,11 @@ def _fashion(wanted: Wanted) -> Source:
     return Images("fashion", pools, INK, curated=True, device=wanted.device)
 
 
+def _grocery(wanted: Wanted) -> Source:
+    splits, device = grocery()._asdict(), wanted.device
+    return Images("grocery", splits, PHOTO, curated=True, device=device, warp="crop")
+
+
 def _blobs(wanted: Wanted) -> Source:
     return Formula("blobs", lambda w, s, q: Blobs(w, s, q), input_shape=(2,))
 
@@ -73,6 +79,7 @@ SOURCES: dict[str, Callable[[Wanted], Source]] = {
     "glyphs": _glyphs,
     "omniglot": _omniglot,
     "fashion": _fashion,
+    "grocery": _grocery,
     "blobs": _blobs,
     "sinusoids": _sinusoids,
 }

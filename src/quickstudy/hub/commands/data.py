@@ -19,7 +19,8 @@ Mirror = Annotated[
     typer.Option(
         "--from",
         metavar="URL|FOLDER",
-        help="Take the published files from here, not from their publisher.",
+        help="Take the published files from here, not from their publisher; of grocery, the "
+        "checkout of its repository.",
     ),
 ]
 
@@ -69,6 +70,7 @@ def list_(json: Json = False) -> None:
                 "path": row.path and str(row.path),
                 "bytes": row.size,
                 "downloadable": bool(row.remotes),
+                "repository": row.checkout and row.checkout.url,
                 "download_bytes": row.download,
             }
             for row in collections
@@ -80,6 +82,8 @@ def list_(json: Json = False) -> None:
         held = f"here: {row.path}" if row.path else "not here yet"
         if row.remotes and not row.path:
             held = f"`data prepare {row.name}` fetches {row.download / 1e6:.1f} MB"
+        if row.checkout and not row.path:
+            held = f"`data prepare {row.name} --from CHECKOUT` converts {row.checkout.url}"
         console.print(f"{row.name:<10} {row.what} ({held})", markup=False)
     for name, what in FORMULAS.items():
         console.print(f"{name:<10} {what} (made on the fly)", markup=False)
@@ -139,6 +143,7 @@ def prepare(data: Name, mirror: Mirror = None, json: Json = False) -> None:
     Examples:
       quickstudy data prepare omniglot
       quickstudy data prepare omniglot --from downloads/
+      quickstudy data prepare grocery --from GroceryStoreDataset/
       quickstudy data prepare glyphs --json
     """
     from quickstudy.data.sources import list_sources, obtain
@@ -148,12 +153,12 @@ def prepare(data: Name, mirror: Mirror = None, json: Json = False) -> None:
 
     known = {row.name: row for row in list_sources()}
     row = known.get(data.lower())
-    if row and row.remotes:
+    if row and row.published:
         if not row.path:
             with screen.transfer(screen.err(), row.name, row.download) as told:
                 obtain(row.name, mirror=mirror, progress=told)
     elif mirror is not None:
-        published = ", ".join(name for name, row in known.items() if row.remotes)
+        published = ", ".join(name for name, row in known.items() if row.published)
         raise RunError(f"--from is for {published}; {data} is not fetched from anywhere")
     if row and row.others:  # tables, which are no source of tasks
         name = row.name

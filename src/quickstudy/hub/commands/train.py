@@ -33,8 +33,8 @@ def train(
     data: Annotated[
         str | None,
         _option(
-            text="glyphs, omniglot, blobs, sinusoids, a folder of class folders of images, or a "
-            "table (.csv, .parquet). Default: glyphs.",
+            text="glyphs, omniglot, grocery, blobs, sinusoids, a folder of class folders of "
+            "images, or a table (.csv, .parquet). Default: glyphs.",
             panel=DATA,
         ),
     ] = None,
@@ -170,7 +170,8 @@ def train(
     warp: Annotated[
         str | None,
         _option(
-            text="pen draws glyphs anew (their default), affine bends images, none leaves them be.",
+            text="pen draws glyphs anew (their default), affine bends images, crop mirrors and "
+            "moves photos (grocery's default), none leaves them be.",
             panel=TASKS,
         ),
     ] = None,
