@@ -154,7 +154,8 @@ def _built(function: Function, given: list[Tensor]) -> Function:
 
     with checked_before(), torch.enable_grad():
         graph = make_fx(function)(given)
-    compiled: Function = torch.compile(graph, dynamic=False)
-    with torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of itself
+        compiled: Function = torch.compile(graph, dynamic=False)
         compiled(given)
     return compiled
