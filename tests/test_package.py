@@ -12,13 +12,13 @@ ROOT = Path(__file__).parent.parent
 
 PUBLIC = """
 ANIL ANP BDCSPN BOIL CAVIA CNP DKT FEAT IMAML LRD2 MAML MLP PTMAP R2D2 SGD TIM ALPaCA ArtefactError
-BatchNorm Batching Blobs Conv4 DataError Episodes Evaluation Examples FewShotClassifier
-FewShotRegressor Fit Groups History LaplacianShot LearnedRates Learner MAMLPlusPlus MatchingNet
-MetaBaseline MetaSGD NearestMean PeerLost Platform Pool Predictor PriorFitted Progress ProtoMAML
-ProtoNet QuickstudyError RelationNet Reptile ResNet12 RunError SetTransformer Sinusoids SoftKMeans
-StepRates SupportMean Task TaskError TaskList TaskSource UpdateRule __version__ as_task
-check_leakage deploy descend evaluate examples fit from_arrays from_dataset glyphs image_folder load
-omniglot recommend save stack table
+BaselinePlusPlus BatchNorm Batching Blobs Conv4 DataError Episodes Evaluation Examples
+FewShotClassifier FewShotRegressor FineTuning Fit Groups History Labelled LaplacianShot LearnedRates
+Learner MAMLPlusPlus MatchingNet MetaBaseline MetaSGD NearestMean PeerLost Platform Pool Predictor
+PriorFitted Progress ProtoMAML ProtoNet QuickstudyError RelationNet Reptile ResNet12 RunError
+SetTransformer SimpleShot Sinusoids SoftKMeans StepRates SupportMean Task TaskError TaskList
+TaskSource UpdateRule __version__ as_task check_leakage deploy descend evaluate examples fit
+from_arrays from_dataset glyphs image_folder load omniglot recommend save stack table
 """
 
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Blobs,
         Episodes,
         Groups,
+        Labelled,
         Pool,
         Sinusoids,
         TaskList,
@@ -81,6 +82,8 @@ if TYPE_CHECKING:
         R2D2,
         TIM,
         ALPaCA,
+        BaselinePlusPlus,
+        FineTuning,
         LaplacianShot,
         MAMLPlusPlus,
         MatchingNet,
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
         RelationNet,
         Reptile,
         SetTransformer,
+        SimpleShot,
         SoftKMeans,
         SupportMean,
     )
@@ -104,7 +108,7 @@ _ROOMS = {
         "TaskSource UpdateRule descend evaluate examples fit stack"
     ),
     "data": (
-        "Blobs Episodes Groups Pool Sinusoids TaskList as_task check_leakage "
+        "Blobs Episodes Groups Labelled Pool Sinusoids TaskList as_task check_leakage "
         "from_arrays from_dataset glyphs image_folder omniglot table"
     ),
     "errors": "ArtefactError DataError PeerLost QuickstudyError RunError TaskError",
@@ -116,9 +120,9 @@ _ROOMS = {
     "hub.regressor": "FewShotRegressor",
     "learners": (
         "ANIL ANP BDCSPN BOIL CAVIA CNP DKT FEAT IMAML LRD2 MAML PTMAP R2D2 TIM ALPaCA "
-        "LaplacianShot MAMLPlusPlus MatchingNet MetaBaseline MetaSGD NearestMean "
-        "PriorFitted ProtoMAML ProtoNet RelationNet Reptile SetTransformer SoftKMeans "
-        "SupportMean"
+        "BaselinePlusPlus FineTuning LaplacianShot MAMLPlusPlus MatchingNet MetaBaseline MetaSGD "
+        "NearestMean PriorFitted ProtoMAML ProtoNet RelationNet Reptile SetTransformer SimpleShot "
+        "SoftKMeans SupportMean"
     ),
     "nets": "MLP BatchNorm Conv4 ResNet12",
 }
@@ -145,6 +149,7 @@ __all__ = [
     "TIM",
     "ALPaCA",
     "ArtefactError",
+    "BaselinePlusPlus",
     "BatchNorm",
     "Batching",
     "Blobs",
@@ -155,9 +160,11 @@ __all__ = [
     "Examples",
     "FewShotClassifier",
     "FewShotRegressor",
+    "FineTuning",
     "Fit",
     "Groups",
     "History",
+    "Labelled",
     "LaplacianShot",
     "LearnedRates",
     "Learner",
@@ -180,6 +187,7 @@ __all__ = [
     "ResNet12",
     "RunError",
     "SetTransformer",
+    "SimpleShot",
     "Sinusoids",
     "SoftKMeans",
     "StepRates",

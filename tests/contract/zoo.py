@@ -35,6 +35,8 @@ from quickstudy.learners import (
     R2D2,
     TIM,
     ALPaCA,
+    BaselinePlusPlus,
+    FineTuning,
     LaplacianShot,
     MAMLPlusPlus,
     MatchingNet,
@@ -47,6 +49,7 @@ from quickstudy.learners import (
     RelationNet,
     Reptile,
     SetTransformer,
+    SimpleShot,
     SoftKMeans,
     SupportMean,
 )
@@ -58,12 +61,13 @@ WAY = 3
 class Row(NamedTuple):
     """How a learner is made from a net; `trains` is False for controls that have no parameters.
 
+    Learners that are trained on labelled examples take the number of classes as well.
     `rate` is the outer one with which it learns the toy task, in so many `steps`; `noise` is how
     loud it is there. `exact` is False where the gradient of the loss is, by the paper, another than
     that of its value.
     """
 
-    make: Callable[[nn.Module], Learner]
+    make: Callable[..., Learner]
     trains: bool = True
     order_matters: bool = False
     rate: float = 1e-2
@@ -201,6 +205,21 @@ LEARNERS = {
     "cavia-squared": Row(lambda net: CAVIA(net, steps=3, objective="squared_error")),
     "cavia-learned-rates": Row(lambda net: CAVIA(net, LearnedRates(1.0), steps=3, context=8)),
     "cavia-values": Row(lambda net: CAVIA(net, SGD(1.0), outputs=WAY, targets="values")),
+    "simple-shot": Row(lambda net, classes=WAY: SimpleShot(net, classes)),
+    "simple-shot-squared": Row(
+        lambda net, classes=WAY: SimpleShot(net, classes, objective="squared_error")
+    ),
+    "baseline++": Row(lambda net, classes=WAY: BaselinePlusPlus(net, classes, steps=5)),
+    "baseline++-squared": Row(
+        lambda net, classes=WAY: BaselinePlusPlus(
+            net, classes, scale=1.0, steps=5, objective="squared_error"
+        )
+    ),
+    "fine-tuning": Row(lambda net, classes=WAY: FineTuning(net, classes, steps=5)),
+    "fine-tuning-body": Row(lambda net, classes=WAY: FineTuning(net, classes, True, steps=3)),
+    "fine-tuning-squared": Row(
+        lambda net, classes=WAY: FineTuning(net, classes, steps=5, objective="squared_error")
+    ),
     "nearest-mean": Row(lambda net: NearestMean(), trains=False),
     "support-mean": Row(lambda net: SupportMean(), trains=False),
 }

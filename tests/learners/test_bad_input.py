@@ -24,6 +24,8 @@ from quickstudy.learners import (
     R2D2,
     TIM,
     ALPaCA,
+    BaselinePlusPlus,
+    FineTuning,
     LaplacianShot,
     MAMLPlusPlus,
     MatchingNet,
@@ -35,6 +37,7 @@ from quickstudy.learners import (
     RelationNet,
     Reptile,
     SetTransformer,
+    SimpleShot,
     SoftKMeans,
 )
 from quickstudy.nets import MLP
@@ -64,7 +67,11 @@ CLASSIFIERS = [
     MAMLPlusPlus,
     IMAML,
     CAVIA,
+    SimpleShot,
+    BaselinePlusPlus,
+    FineTuning,
 ]
+PRETRAINED = [SimpleShot, BaselinePlusPlus, FineTuning]
 WITH_OUTPUTS = [MAML, MetaSGD, ANIL, Reptile, BOIL, MAMLPlusPlus, IMAML, CAVIA]
 
 
@@ -163,7 +170,7 @@ def test_other_impossible_counts_are_refused():
 
 @pytest.mark.parametrize(
     "learner",
-    [*WITH_OUTPUTS, RelationNet, SetTransformer, FEAT, ALPaCA, PriorFitted, ProtoMAML],
+    [*WITH_OUTPUTS, *PRETRAINED, RelationNet, SetTransformer, FEAT, ALPaCA, PriorFitted, ProtoMAML],
 )
 def test_a_net_has_to_say_its_features(learner):
     with pytest.raises(TaskError, match=f"^{learner.__name__} needs a net that says its output"):

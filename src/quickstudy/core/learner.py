@@ -105,8 +105,10 @@ class Learner(nn.Module, ABC):
         transductive: True where queries may influence each other's predictions; results of such a
             learner are labelled so.
         tasks: the kinds of target it fits, "classes" or "values".
+        trains_on: what its `loss` is of: "tasks"; or "labelled", batches of examples of all
+            meta-train classes at once, as `data.Labelled` hands them out.
         family: what kind of method: "gradient", "metric", "closed form", "in context",
-            "transductive" or "control".
+            "transductive", "pretraining" or "control".
         paper: where it comes from: authors, year, title.
         meta_learned: what the outer loop learns, in a few words.
         adapt_cost: what one `adapt` costs, in a few words.
@@ -120,6 +122,7 @@ class Learner(nn.Module, ABC):
 
     transductive: bool = False
     tasks: ClassVar[tuple[Literal["classes", "values"], ...]] = ("classes",)
+    trains_on: ClassVar[Literal["tasks", "labelled"]] = "tasks"
     family: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     meta_learned: ClassVar[str] = ""

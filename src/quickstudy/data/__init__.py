@@ -20,6 +20,7 @@ from quickstudy.data.images import (
     image_folder,
     read_images,
 )
+from quickstudy.data.labelled import Labelled
 from quickstudy.data.leakage import Shared, check_leakage, shared_images
 from quickstudy.data.omniglot import omniglot
 from quickstudy.data.pools import Pool, Splits, join, split_classes
@@ -38,6 +39,7 @@ __all__ = [
     "GlyphTable",
     "Groups",
     "ImageWarp",
+    "Labelled",
     "Listing",
     "Pen",
     "Pool",

@@ -123,11 +123,8 @@ class Episodes:
             raise DataError(
                 f"{self.way[1]}-way tasks{more} need {self.every} classes, got {pool.classes}"
             )
-        shape = pool.images.shape
-        if rotations and (len(shape) < 3 or shape[-1] != shape[-2]):
-            raise DataError(
-                f"quarter turns need square images [n, ..., side, side], got {list(shape)}"
-            )
+        if rotations:
+            check_turnable(pool.images)
         wanted = self.shot[1] + self.queries + self.unlabelled
         fewest = int(pool.counts.argmin())
         if not replacement and int(pool.counts[fewest]) < wanted:
@@ -300,6 +297,20 @@ def quarter_turns(
         rows = torch.nonzero(turns == quarter).flatten()
         turned.index_copy_(0, rows, torch.rot90(images.index_select(0, rows), quarter, (-2, -1)))
     return turned
+
+
+def check_turnable(images: Shaped[Tensor, "n ..."]) -> None:
+    """Refuse what has no quarter turns of its own shape.
+
+    Raises:
+        DataError: it is no square images.
+
+    Examples:
+        >>> check_turnable(torch.rand(2, 1, 8, 8))
+    """
+    shape = images.shape
+    if len(shape) < 3 or shape[-1] != shape[-2]:
+        raise DataError(f"quarter turns need square images [n, ..., side, side], got {list(shape)}")
 
 
 def _range(name: str, value: int | tuple[int, int]) -> tuple[int, int]:

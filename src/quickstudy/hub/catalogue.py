@@ -125,6 +125,7 @@ def build_learner(
     input_shape: Sequence[int],
     outputs: int | None = None,
     net: nn.Module | None = None,
+    classes: int | None = None,
 ) -> Learner:
     """The learner, with its backbone, that a configuration describes; with random weights.
 
@@ -133,6 +134,8 @@ def build_learner(
         input_shape: of one input: [channels, size, size] of images, else any.
         outputs: how many real targets an example has; None for classes.
         net: the backbone, where it is there already.
+        classes: of meta-train, for a learner that is trained to tell them apart and is not told
+            how many there are.
 
     Raises:
         RunError: an unknown name, or an option that the learner or its backbone does not take.
@@ -165,6 +168,8 @@ def build_learner(
     if outputs is not None:
         wanted = {"outputs": outputs, "targets": "values"}
         options = {k: v for k, v in wanted.items() if k in parameters(cls)} | options
+    if classes is not None and "classes" in parameters(cls):
+        options = {"classes": classes} | options
     built: Learner = cls(**options)
     if not any(p.requires_grad for p in built.parameters()):
         raise RunError(f"{cls.__name__} has nothing to train; it is the control of `evaluate`")

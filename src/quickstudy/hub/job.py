@@ -30,9 +30,10 @@ from quickstudy.core import (
 )
 from quickstudy.core.tasks import check_targets
 from quickstudy.errors import RunError
-from quickstudy.hub.catalogue import CATALOGUE, build_learner, learner_named
+from quickstudy.hub.catalogue import CATALOGUE, learner_named
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import choose_device, keep_freed_memory, set_threads
+from quickstudy.hub.drawing import learner_for, training_source
 from quickstudy.hub.evaluating import control_of
 from quickstudy.hub.given import refuse_in_memory
 from quickstudy.hub.image_source import Images
@@ -172,7 +173,7 @@ def make_job(config: TrainConfig, kept: Kept | None = None, stop: Stop = lambda:
     if kept and isinstance(source, Images | Rows):
         kept.check(source.pools)
     torch.manual_seed(config.seed)
-    learner = build_learner(config, source.input_shape, source.outputs)
+    learner = learner_for(config, source)
     return job_of(config, source, learner, stop)
 
 
@@ -201,7 +202,7 @@ def job_of(
     device = choose_device(config.device)
     learner = learner.to(device)
     source = source.with_unlabelled(config.unlabelled)
-    training = source.training_tasks(**_sizes(config))
+    training = training_source(config, source, type(learner))
     sizes = config.validation_sizes
     validation = source.validation_tasks(*sizes)
 
@@ -239,11 +240,6 @@ def job_of(
         stop=stop,
     )
     return Job(config, device, source, learner, validation, fit)
-
-
-def _sizes(config: TrainConfig) -> dict[str, Any]:
-    names = ("ways", "shots", "queries", "rotations", "warp")
-    return {name: getattr(config, name) for name in names}
 
 
 def schedule_of(config: TrainConfig) -> Callable[[Optimizer], LRScheduler] | None:

@@ -15,8 +15,9 @@ from quickstudy.core import Learner, Task, TaskSource
 from quickstudy.errors import RunError, TaskError
 from quickstudy.hub import screen
 from quickstudy.hub.arguments import arguments_named, checked, told_options, told_sizes
-from quickstudy.hub.catalogue import CATALOGUE, build_learner, load_model
+from quickstudy.hub.catalogue import CATALOGUE, load_model
 from quickstudy.hub.devices import choose_device
+from quickstudy.hub.drawing import learner_for
 from quickstudy.hub.evaluating import Setting, judge
 from quickstudy.hub.given import (
     IN_MEMORY,
@@ -124,9 +125,8 @@ class Platform:
         else:
             with torch.random.fork_rng(devices=[]):  # the user's own generator stays where it is
                 torch.manual_seed(seed)
-                shape, outputs = self.source.input_shape, self.source.outputs
                 module = net if isinstance(net, nn.Module) else None
-                self.learner = build_learner(self.config, shape, outputs, module)
+                self.learner = learner_for(self.config, self.source, module)
         self.learner.to(choose_device(device))
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from quickstudy.learners.alpaca import ALPaCA
 from quickstudy.learners.anil import ANIL
 from quickstudy.learners.anp import ANP
+from quickstudy.learners.baseline_plus_plus import BaselinePlusPlus
 from quickstudy.learners.bd_cspn import BDCSPN
 from quickstudy.learners.boil import BOIL
 from quickstudy.learners.cavia import CAVIA
 from quickstudy.learners.cnp import CNP
 from quickstudy.learners.dkt import DKT
 from quickstudy.learners.feat import FEAT
+from quickstudy.learners.fine_tuning import FineTuning
 from quickstudy.learners.imaml import IMAML
 from quickstudy.learners.laplacian_shot import LaplacianShot
 from quickstudy.learners.lrd2 import LRD2
@@ -26,6 +28,7 @@ from quickstudy.learners.r2d2 import R2D2
 from quickstudy.learners.relation_net import RelationNet
 from quickstudy.learners.reptile import Reptile
 from quickstudy.learners.set_transformer import SetTransformer
+from quickstudy.learners.simple_shot import SimpleShot
 from quickstudy.learners.soft_k_means import SoftKMeans
 from quickstudy.learners.support_mean import SupportMean
 from quickstudy.learners.tim import TIM
@@ -46,6 +49,8 @@ __all__ = [
     "R2D2",
     "TIM",
     "ALPaCA",
+    "BaselinePlusPlus",
+    "FineTuning",
     "LaplacianShot",
     "MAMLPlusPlus",
     "MatchingNet",
@@ -58,6 +63,7 @@ __all__ = [
     "RelationNet",
     "Reptile",
     "SetTransformer",
+    "SimpleShot",
     "SoftKMeans",
     "SupportMean",
 ]

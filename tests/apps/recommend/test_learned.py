@@ -108,7 +108,7 @@ def test_a_history_that_liked_nothing_is_ranked_too(name, market, trained):
     assert np.abs(scores).max() < 1e3  # no class without support shows through
 
 
-@pytest.mark.parametrize("name", ["R2D3", "NearestMean", "SupportMean", ""])
+@pytest.mark.parametrize("name", ["R2D3", "NearestMean", "SupportMean", "SimpleShot", ""])
 def test_a_learner_that_is_none_is_refused(name, market):
     with pytest.raises(DataError, match=r"a learner must be one of ANIL, .* got "):
         meta_train_learned(name, *market)

@@ -83,7 +83,7 @@ def learner_named(name: str) -> type[Learner]:
     """The learner of the catalogue of that name; capitals, hyphens and underscores do not matter.
 
     Raises:
-        DataError: there is none, or it learns nothing or no classes.
+        DataError: there is none, or it learns nothing, no classes, or not from tasks.
 
     Examples:
         >>> learner_named("proto-net").__name__
@@ -93,7 +93,7 @@ def learner_named(name: str) -> type[Learner]:
     fit_for_it = {
         each: cls
         for each, cls in every.items()
-        if cls.family != "control" and "classes" in cls.tasks
+        if cls.family != "control" and cls.trains_on == "tasks" and "classes" in cls.tasks
     }
     plain = {_plain(each): cls for each, cls in fit_for_it.items()}
     if _plain(name) not in plain:
