@@ -114,7 +114,7 @@ LEARNERS = {
     "matching-net-full-context": Row(
         lambda net: MatchingNet(net, full_context=True, processing_steps=2), order_matters=True
     ),
-    "relation-net": Row(lambda net: RelationNet(net, width=32), rate=5e-3),
+    "relation-net": Row(lambda net: RelationNet(net, width=32), rate=5e-3, steps=400),
     "relation-net-squared": Row(
         lambda net: RelationNet(net, 32, objective="squared_error"), rate=5e-3
     ),
