@@ -74,15 +74,15 @@ def test_a_recipes_options_stay_however_its_method_is_written(method):
 
 
 def test_a_recipe_tells_each_learner_its_own_options():
-    proto, ridge, other = (
+    proto, maml, other = (
         make_config({"learner": name}, "paper-20way-1shot")
-        for name in ("proto_net", "R2D2", "MatchingNet")
+        for name in ("proto_net", "MAML", "MatchingNet")
     )
     assert (proto.ways, proto.learner_options["turns"]) == (60, 5)
-    assert (ridge.learner_options, other.learner_options) == ({}, {})
+    assert (maml.learner_options, maml.inner_rate, other.inner_rate) == ({}, 0.1, None)
     assert other.steps < proto.steps
-    assert {c.validation_sizes for c in (proto, ridge, other)} == {(20, 1, 5)}
-    assert {c.data for c in (proto, ridge, other)} == {"omniglot"}
+    assert {c.validation_sizes for c in (proto, maml, other)} == {(20, 1, 5)}
+    assert {c.data for c in (proto, maml, other)} == {"omniglot"}
 
 
 def test_options_of_a_rule_are_taken_along_with_a_recipe():

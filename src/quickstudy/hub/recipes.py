@@ -71,15 +71,20 @@ _HANDWRITTEN: Options = {
     "validation_queries": 5,
     "schedule": "one-cycle",
 }
+_AVERAGED: Options = {"average": 0.999, "weight_decay": 0.01}
+_MANY_WAYS: Options = {"ways": 60, "queries": 4, "rate": 4e-3, "steps": 14000, **_AVERAGED}
 _PAPER: Mapping[str, Options] = {
-    "protonet": {
-        "learner_options": _TURNS,
-        "ways": 60,
+    "protonet": {"learner_options": _TURNS, **_MANY_WAYS},
+    "r2d2": _MANY_WAYS,
+    "maml": {
+        "backbone_options": {"width": [32, 64, 64, 64], "halvings": 3},
+        "inner_steps": 2,
+        "inner_rate": 0.1,
+        "ways": 20,
         "queries": 4,
-        "rate": 4e-3,
-        "average": 0.999,
-        "weight_decay": 0.01,
-        "steps": 14000,
+        "rate": 3e-3,
+        "steps": 22000,
+        **_AVERAGED,
     },
 }
 """Few queries, many ways and warped images take a two-core machine an hour or so to what the papers
