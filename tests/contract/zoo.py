@@ -161,7 +161,7 @@ LEARNERS = {
         steps=400,
         noise=0.3,
     ),
-    "anp": Row(lambda net: ANP(net, 32, heads=2, outputs=WAY), rate=3e-3, steps=600),
+    "anp": Row(lambda net: ANP(net, 32, heads=2, outputs=WAY), rate=3e-3, steps=1000),
     "anp-no-layers": Row(
         lambda net: ANP(net, 64, heads=2, layers=0, outputs=WAY), rate=3e-3, steps=600
     ),
@@ -203,7 +203,9 @@ LEARNERS = {
     "cavia-first-order": Row(lambda net: CAVIA(net, steps=3, first_order=True)),
     "cavia-fixed-head": Row(lambda net: CAVIA(net, steps=3, outputs=WAY), rate=5e-3),
     "cavia-squared": Row(lambda net: CAVIA(net, steps=3, objective="squared_error")),
-    "cavia-learned-rates": Row(lambda net: CAVIA(net, LearnedRates(1.0), steps=3, context=8)),
+    "cavia-learned-rates": Row(
+        lambda net: CAVIA(net, LearnedRates(1.0), steps=3, context=8), steps=400
+    ),
     "cavia-values": Row(lambda net: CAVIA(net, SGD(1.0), outputs=WAY, targets="values")),
     "simple-shot": Row(lambda net, classes=WAY: SimpleShot(net, classes)),
     "simple-shot-squared": Row(

@@ -153,16 +153,17 @@ def test_fine_tuning_is_the_hand_written_one(body):
     params = [p.detach() for p in learner.net.parameters()]
     labels = task.support.y.argmax(1)
     z = embed(params, task.support.x)
-    length = z.square().sum(1).mean().sqrt()
-    c = centroids(z / length, labels)
+    centre = z.mean(0)
+    far = (z - centre).square().sum(1).mean().sqrt()
+    c = centroids((z - centre) / far, labels)
     params += [2 * c, -(c**2).sum(1)]
     rates = [0.1 * body] * 4 + [0.5] * 2
     for _ in range(2):
         params = [p.detach().requires_grad_() for p in params]
-        logits = embed(params, task.support.x) / length @ params[4].T + params[5]
+        logits = (embed(params, task.support.x) - centre) / far @ params[4].T + params[5]
         grads = torch.autograd.grad(cross_entropy(logits, labels), params)
         params = [p - r * g for p, r, g in zip(params, rates, grads, strict=True)]
-    wanted = embed(params, task.query.x) / length @ params[4].T + params[5]
+    wanted = (embed(params, task.query.x) - centre) / far @ params[4].T + params[5]
     state = learner.adapt(task.support)
     assert any(name.startswith("net.") for name in state["params"]) == body
     torch.testing.assert_close(learner.predict(state, task.query.x), wanted)

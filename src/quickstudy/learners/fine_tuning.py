@@ -26,8 +26,8 @@ class FineTuning(Pretrained):
     `body`. The head alone is trained by the Baseline of Chen et al. 2019, A closer look at few-shot
     classification, section 3.1. Differs: the head starts where it decides as the nearest class mean
     does, and takes plain gradient steps on the whole support, so that adapting draws nothing; it is
-    trained on features divided by their root mean square length in the support, so that a rate
-    suits nets of any width; batch norms keep to population statistics; masked and unlabelled rows
+    trained on features less their mean in the support and divided by how far from it they lie, so
+    that a rate suits any net; batch norms keep to population statistics; masked and unlabelled rows
     are ignored.
 
     Args:
@@ -118,21 +118,23 @@ class FineTuning(Pretrained):
         """Steps of a head, and of the net's parameters where there are any, from their start."""
         labels = support.y * support.mask[:, None]
         counts, labelled = labels.sum(0), labels.sum(1)
-        z = features(net)
-        squares = (z * z).sum(1) @ labelled / labelled.sum().clamp(min=1)
-        length = squares.clamp(min=1e-12).sqrt()
-        start = net | prototype_rows(z / length, support)
+        z, each = features(net), labelled / labelled.sum().clamp(min=1)
+        centre = each @ z
+        far = (each @ (z - centre).square().sum(1)).clamp(min=1e-12).sqrt()
+        start = net | prototype_rows((z - centre) / far, support)
 
         def loss(params: dict[str, Tensor], step: int) -> Tensor:
-            logits = self.compare({"params": params, "counts": counts}, features(params) / length)
+            state = {"params": params, "counts": counts}
+            logits = self.compare(state, (features(params) - centre) / far)
             return self.measure(logits, support.y, support.mask)
 
         rule = _Rates(self.rate, self.body_rate)
         params = descend(rule, loss, start, self.steps, first_order=True)
         # The state is a value of its own, not the learner's parameters.
         params = {name: p.clone() if p is start[name] else p for name, p in params.items()}
-        params["head.weight"] = params["head.weight"] / length
-        return {"params": params, "counts": counts}
+        weight = params["head.weight"] / far  # of the features as they are
+        bias = params["head.bias"] - weight @ centre
+        return {"params": params | {"head.weight": weight, "head.bias": bias}, "counts": counts}
 
 
 class _Rates(UpdateRule):
