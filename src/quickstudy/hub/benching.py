@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from quickstudy.core import Fit
+from quickstudy.core import Examples, Fit, Task
 from quickstudy.data.episodes import Episodes
 from quickstudy.data.pools import Pool
 from quickstudy.errors import RunError
@@ -68,10 +68,7 @@ def bench_sampler(
         (True, True)
     """
     step_threads = torch.get_num_threads() if threads is None else threads
-    counts = {"--batch": batch, "--repeats": repeats, "--threads": step_threads}
-    for name, value in counts.items():
-        if value < 1:
-            raise RunError(f"{name} must be at least 1, got {value}")
+    at_least_one({"--batch": batch, "--repeats": repeats, "--threads": step_threads})
     keep_freed_memory()  # as training does
     source = Episodes(made_up_pool(seed), ways, shots, queries)
     learner = build_learner(TrainConfig(learner="ProtoNet"), (1, SIDE, SIDE))
@@ -106,6 +103,46 @@ def bench_sampler(
         "cores": os.cpu_count(),
         "torch": torch.__version__,
     }
+
+
+def at_least_one(counts: Mapping[str, int]) -> None:
+    """Refuse to measure none of something.
+
+    Args:
+        counts: numbers by the option that gave them.
+
+    Raises:
+        RunError: one of them is below 1.
+
+    Examples:
+        >>> at_least_one({"--ways": 5})
+    """
+    for name, value in counts.items():
+        if value < 1:
+            raise RunError(f"{name} must be at least 1, got {value}")
+
+
+def made_up_tasks(count: int, ways: int, shots: int, queries: int, seed: int = 0) -> list[Task]:
+    """Tasks of noise, images [n, 1, 28, 28] class by class; for what does not look at them.
+
+    Args:
+        count: how many.
+        ways: classes in a task.
+        shots: support images of a class.
+        queries: query images of a class.
+        seed: of the noise.
+
+    Examples:
+        >>> made_up_tasks(1, ways=2, shots=1, queries=3)[0].query.x.shape
+        torch.Size([6, 1, 28, 28])
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def half(each: int) -> Examples:
+        x = torch.rand(ways * each, 1, SIDE, SIDE, generator=generator)
+        return Examples(x, torch.eye(ways).repeat_interleave(each, 0), torch.ones(ways * each))
+
+    return [Task(half(shots), half(queries)) for _ in range(count)]
 
 
 def made_up_pool(seed: int = 0) -> Pool:

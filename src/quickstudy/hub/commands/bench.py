@@ -1,4 +1,4 @@
-"""`quickstudy bench sampler` and `quickstudy bench maml`."""
+"""`quickstudy bench`: sampler, maml, protonet and adapt."""
 
 from typing import Annotated
 
@@ -19,6 +19,8 @@ def bench() -> None:
       quickstudy bench sampler
       quickstudy bench sampler --json
       quickstudy bench maml --peers higher,torchopt
+      quickstudy bench protonet --threads 2
+      quickstudy bench adapt --learner protonet --learner maml
     """
 
 
@@ -81,6 +83,101 @@ def maml(
         console.print(f"  compiling took {found['compile_s']:.0f} s")
     if found["speedup_over_fastest_peer"] is not None:
         console.print(f"  {found['speedup_over_fastest_peer']:.2f}x the fastest peer as shipped")
+
+
+@app.command()
+def protonet(
+    ways: Annotated[int, typer.Option(help="Classes in a task.")] = 5,
+    shots: Annotated[int, typer.Option(help="Support images of a class.")] = 1,
+    queries: Annotated[int, typer.Option(help="Query images of a class.")] = 15,
+    width: Annotated[int, typer.Option(help="Filters in each block of the net.")] = 64,
+    repeats: Annotated[int, typer.Option(metavar="N", help="How often each is timed.")] = 15,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Time a training step of ProtoNet on one task, and its memory, beside the plain one.
+
+    Forward and backward, Euclidean. Same net, weights, task and threads; gradients
+    are checked first. The net is Conv4 with pooling on made-up images of 28x28. The
+    plain step is Snell et al. 2017 in torch's own layers: as usually written, and
+    laid out in memory as ours is.
+
+    Examples:
+      quickstudy bench protonet
+      quickstudy bench protonet --ways 20 --threads 2 --json
+    """
+    from quickstudy.hub import screen
+    from quickstudy.hub.bench_protonet import bench_protonet
+
+    found = bench_protonet(
+        ways=ways, shots=shots, queries=queries, width=width, repeats=repeats, threads=threads
+    )
+    if json:
+        screen.print_json(found)
+        return
+    console = screen.out()
+    console.print(
+        f"ProtoNet, {ways}-way {shots}-shot, {queries} queries a class, {found['threads']} "
+        f"threads; {repeats} repeats"
+    )
+    for row in found["rows"]:
+        low, high = row["spread_ms"]
+        console.print(
+            f"  {row['name']:<25} {row['ms_per_task']:>8.1f} ms a task ({low:.1f}-{high:.1f})  "
+            f"{row['peak_mb']:>7.1f} MB  gradient within {row['gradient_error']:.0e}",
+            markup=False,
+        )
+    console.print(f"  {found['speedup_over_fastest_peer']:.2f}x the plain step as usually written")
+
+
+@app.command()
+def adapt(
+    learner: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="One of the learners; may be repeated. Default: some."),
+    ] = None,
+    ways: Annotated[int, typer.Option(help="Classes in the task.")] = 5,
+    shots: Annotated[int, typer.Option(help="Support images of a class.")] = 1,
+    queries: Annotated[int, typer.Option(help="Images of a class to answer.")] = 15,
+    width: Annotated[int, typer.Option(help="Filters in each block of the net.")] = 64,
+    repeats: Annotated[int, typer.Option(metavar="N", help="How often each is timed.")] = 15,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Time adapting to one task and answering its queries, for several learners.
+
+    Conv4 with untrained weights on made-up images of 28x28, each learner at its
+    defaults and in evaluation. State is what is kept for a task.
+
+    Examples:
+      quickstudy bench adapt
+      quickstudy bench adapt --learner protonet --learner maml --shots 5 --json
+    """
+    from quickstudy.hub import screen
+    from quickstudy.hub.bench_adapt import bench_adapt
+
+    found = bench_adapt(
+        learners=learner or (), ways=ways, shots=shots, queries=queries,
+        width=width, repeats=repeats, threads=threads,
+    )  # fmt: skip
+    if json:
+        screen.print_json(found)
+        return
+    console = screen.out()
+    console.print(
+        f"{ways}-way {shots}-shot, {ways * queries} queries, {found['threads']} threads; "
+        f"median of {repeats} repeats (lowest-highest)"
+    )
+    console.print(f"  {'':<15} {'ms to adapt':>22} {'ms to answer':>22} {'state, kB':>10}")
+    for row in found["rows"]:
+        took = []
+        for what in ("adapt", "predict"):
+            low, high = row[f"{what}_spread_ms"]
+            took.append(f"{row[f'{what}_ms']:.1f} ({low:.1f}-{high:.1f})")
+        console.print(
+            f"  {row['name']:<15} {took[0]:>22} {took[1]:>22} {row['state_kb']:>10,.1f}",
+            markup=False,
+        )
 
 
 @app.command()

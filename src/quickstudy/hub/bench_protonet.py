@@ -1,0 +1,203 @@
+"""How fast a training step of ProtoNet is here, and with what memory, beside the plain one.
+
+Same net, weights, task and threads, in turn in one process. Gradients are compared with those of
+the plain step in float64 before anything is timed.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quickstudy.core import Task
+from quickstudy.core.tasks import tree_map
+from quickstudy.errors import RunError
+from quickstudy.hub.bench_maml import OURS, WORST, peak_mb
+from quickstudy.hub.benching import SIDE, at_least_one, in_turn, made_up_tasks, seconds
+from quickstudy.hub.devices import keep_freed_memory
+from quickstudy.hub.peers import PlainConv4
+from quickstudy.learners import ProtoNet
+from quickstudy.nets import Conv4
+
+PLAIN = "plain PyTorch"
+CHECKED, TASKS = {"ways": 5, "shots": 1, "queries": 1}, 9
+"""The largest tasks on which gradients are compared, and how many; the median counts.
+
+Two values in one window of pooling can be so close that rounding chooses the other one, and the
+gradient jumps. Among few images that is rare.
+"""
+
+
+class Stepper(NamedTuple):
+    """Somebody who takes a step: the net that holds the gradients, and the loss of a task."""
+
+    net: nn.Module
+    loss: Callable[[Task], Tensor]
+
+    def step(self, task: Task) -> None:
+        """Forward and backward, from no gradients at all."""
+        self.net.zero_grad(set_to_none=True)
+        self.loss(task).backward()
+
+    def gradient(self, task: Task) -> Float[Tensor, " parameters"]:
+        """What a step leaves, for all parameters in a row."""
+        self.step(task)
+        return torch.cat([p.grad.flatten() for p in self.net.parameters() if p.grad is not None])
+
+
+def bench_protonet(
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 15,
+    width: int = 64,
+    repeats: int = 15,
+    threads: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Time and memory of ProtoNet's gradient on one task, in float32.
+
+    The net is the Conv4 of the papers with pooling, on made-up images of 28x28; batch norms use the
+    statistics of the task, and distances are Euclidean. What we stand beside is Snell et al. 2017
+    written down with torch's own layers, as papers' code ships it, and once more laid out in memory
+    as ours is.
+
+    Args:
+        ways: classes in a task.
+        shots: support images of a class.
+        queries: query images of a class.
+        width: filters of each block.
+        repeats: how often each is timed, >= 1.
+        threads: of the CPU; as many as PyTorch likes if None.
+        seed: of weights and tasks.
+
+    Returns:
+        `rows` of name, ms_per_task (median), spread_ms, peak_mb (tensors alive at once beyond those
+        at the start) and gradient_error (relative, median over a few small tasks);
+        `speedup_over_fastest_peer`, the plain step as shipped; and the setting.
+
+    Raises:
+        RunError: a number out of range, or a gradient that is wrong.
+
+    Examples:
+        >>> found = bench_protonet(width=4, queries=2, repeats=1)
+        >>> [row["name"] for row in found["rows"]]
+        ['quickstudy', 'plain PyTorch', 'plain PyTorch, our layout']
+    """
+    used = torch.get_num_threads() if threads is None else threads
+    counts = {
+        "--ways": ways, "--shots": shots, "--queries": queries, "--width": width,
+        "--repeats": repeats, "--threads": used,
+    }  # fmt: skip
+    at_least_one(counts)
+    keep_freed_memory()  # as training does
+    sizes = {"ways": ways, "shots": shots, "queries": queries}
+    task = made_up_tasks(1, **sizes, seed=seed)[0]
+    small = {name: min(size, CHECKED[name]) for name, size in sizes.items()}
+    steppers, exact = _steppers(width, seed)
+    errors = gradient_errors(steppers, exact, made_up_tasks(TASKS, **small, seed=seed))
+    for stepper in steppers.values():
+        stepper.net.zero_grad(set_to_none=True)
+    calls = {name: partial(stepper.step, task) for name, stepper in steppers.items()}
+    peaks = {name: peak_mb(call) for name, call in calls.items()}
+    works = {name: partial(seconds, call, 1, used) for name, call in calls.items()}
+    timed = {name: [1000 * s for s in taken] for name, taken in in_turn(works, repeats).items()}
+    rows = [
+        {
+            "name": name,
+            "ms_per_task": round(median(taken), 2),
+            "spread_ms": [round(min(taken), 2), round(max(taken), 2)],
+            "peak_mb": round(peaks[name], 1),
+            "gradient_error": float(f"{errors[name]:.1e}"),
+        }
+        for name, taken in timed.items()
+    ]
+    return {
+        "rows": rows,
+        "speedup_over_fastest_peer": round(median(timed[PLAIN]) / median(timed[OURS]), 3),
+        "threads": used,
+        "device": "cpu",
+        **sizes,
+        "width": width, "side": SIDE, "distance": "euclidean", "dtype": "float32",
+        "repeats": repeats, "seed": seed, "cores": os.cpu_count(), "torch": torch.__version__,
+    }  # fmt: skip
+
+
+def plain_loss(net: nn.Module, task: Task) -> Float[Tensor, ""]:
+    """Snell et al. 2017, algorithm 1, as usually written: one pass for support and query.
+
+    Args:
+        net: images [n, 1, size, size] to embeddings [n, d].
+        task: its support stands class by class, as many of each.
+
+    Examples:
+        >>> plain_loss(nn.Flatten(), made_up_tasks(1, ways=1, shots=1, queries=1)[0]).item()
+        0.0
+    """
+    n, ways = task.support.y.shape
+    z = net(torch.cat([task.support.x, task.query.x]))
+    prototypes = z[:n].view(ways, -1, z.shape[1]).mean(1)
+    distances = (z[n:, None] - prototypes[None]).pow(2).sum(2)
+    return nn.functional.cross_entropy(-distances, task.query.y.argmax(1))
+
+
+def gradient_errors(
+    steppers: Mapping[str, Stepper], exact: Stepper, tasks: list[Task]
+) -> dict[str, float]:
+    """How far each one's gradients are from exact ones, relatively; the median over the tasks.
+
+    Args:
+        steppers: by name.
+        exact: of the same weights, in float64.
+        tasks: in float32.
+
+    Raises:
+        RunError: too far to compare speeds.
+
+    Examples:
+        >>> steppers, exact = _steppers(width=4, seed=0)
+        >>> max(gradient_errors(steppers, exact, made_up_tasks(1, 2, 1, 2)).values()) < 1e-4
+        True
+    """
+    wanted = [exact.gradient(tree_map(Tensor.double, task)) for task in tasks]
+    errors = {}
+    for name, stepper in steppers.items():
+        found = [stepper.gradient(task).double() for task in tasks]
+        off = [float((f - w).norm() / w.norm()) for f, w in zip(found, wanted, strict=True)]
+        errors[name] = median(off)
+    if wrong := [f"{name} by {error:.1e}" for name, error in errors.items() if not error <= WORST]:
+        raise RunError(
+            f"gradients must be right to {WORST} for speeds to say something; off are "
+            + ", ".join(wrong)
+        )
+    return errors
+
+
+def _steppers(width: int, seed: int) -> tuple[dict[str, Stepper], Stepper]:
+    """Ourselves and the plain step in two layouts, of equal weights; and the exact one."""
+    torch.manual_seed(seed)
+    ours = ProtoNet(Conv4(1, width, SIDE))
+    weights = list(ours.parameters())
+    plain, laid_out, double = (
+        _plain(width, weights, ours=layout) for layout in (False, True, False)
+    )
+    steppers = {
+        OURS: Stepper(ours, ours.loss),
+        PLAIN: Stepper(plain, partial(plain_loss, plain)),
+        f"{PLAIN}, our layout": Stepper(laid_out, partial(plain_loss, laid_out)),
+    }
+    return steppers, Stepper(double.double(), partial(plain_loss, double))
+
+
+def _plain(width: int, weights: list[nn.Parameter], ours: bool) -> nn.Module:
+    net = PlainConv4(1, width, SIDE, ours)
+    net.head = nn.Identity()  # type: ignore[assignment]
+    with torch.no_grad():
+        for mine, given in zip(net.parameters(), weights, strict=True):
+            mine.copy_(given)
+    return net
