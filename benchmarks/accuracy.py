@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -25,12 +24,15 @@ from typing import Any
 
 from benchmarks.accuracy_table import budget_table, full_table
 from benchmarks.learners import flags
+from benchmarks.pages import write_between
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-PAGES = (
-    Path(__file__).parents[1] / "docs" / "learners.md",
-    Path(__file__).parents[1] / "README.md",
-)
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    ROOT / "docs" / "learners.md": ("omniglot full", "omniglot budget"),
+    ROOT / "README.md": ("omniglot full",),
+}
+"""Which table stands on which page."""
 RUNS = Path("runs/benchmark/accuracy")
 RECIPE = {True: "paper-20way-1shot", False: "paper-5way-1shot"}
 """Of the full protocol, and of the budget. The four recipes train alike and differ in the tasks of
@@ -152,15 +154,9 @@ def said(row: dict[str, Any]) -> str:
 
 def write_pages(rows: list[dict]) -> None:
     """Put the tables between the markers of the pages that quote them."""
-    parts = {"omniglot full": full_table(rows), "omniglot budget": budget_table(rows)}
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for marker, table in parts.items():
-            new = f"<!-- {marker} -->\n{table}\n<!-- end -->"
-            text = re.sub(
-                rf"<!-- {marker} -->.*?<!-- end -->", lambda _, new=new: new, text, flags=re.DOTALL
-            )
-        page.write_text(text, encoding="utf-8")
+    tables = {"omniglot full": full_table(rows), "omniglot budget": budget_table(rows)}
+    for page, parts in PAGES.items():
+        write_between(page, {part: tables[part] for part in parts})
 
 
 def names() -> list[str]:

@@ -16,13 +16,13 @@ QUICK = {
 def quick(need, tmp_path, monkeypatch):
     """Runs and figures in a folder of their own, of nets of no size."""
     need.data("omniglot_28.npz")
-    pages = [tmp_path / "page.md"]
+    page = tmp_path / "page.md"
     marks = [f"<!-- omniglot {what} -->\nold\n<!-- end -->" for what in ("full", "budget")]
-    pages[0].write_text("\n\n".join(["before", *marks, "after"]))
+    page.write_text("\n\n".join(["before", *marks, "after"]))
     monkeypatch.setattr(accuracy, "BESIDE", QUICK)
     monkeypatch.setattr(accuracy, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(accuracy, "RESULTS", tmp_path / "accuracy.json")
-    monkeypatch.setattr(accuracy, "PAGES", pages)
+    monkeypatch.setattr(accuracy, "PAGES", {page: ("omniglot full", "omniglot budget")})
     return tmp_path
 
 
