@@ -97,7 +97,11 @@ def test_folders_that_cannot_become_tasks(folders, tmp_path, trained, call, name
         (["--learner", "mamml"], "did you mean MAML?"),
         (["--inner-steps", "3"], "ProtoNet takes no --inner-steps"),
         (["--learner-option", "x"], "--learner-option must be NAME=VALUE, got 'x'"),
-        (["--recipe", "x"], "--recipe must be one of demo, fonts, got 'x'"),
+        (
+            ["--recipe", "x"],
+            "--recipe must be one of demo, fonts, paper-5way-1shot, paper-5way-5shot, "
+            "paper-20way-1shot, paper-20way-5shot, got 'x'",
+        ),
         (["--data", "glyhps"], "did you mean glyphs?"),
         (["--wys", "3"], "No such option: --wys"),
         (["--out", "/dev/null/run"], "cannot write /dev/null/run"),
