@@ -99,3 +99,62 @@ def test_what_was_made_of_the_start_before_is_no_way_by_which_the_parameters_act
     for _ in range(steps):
         by_hand -= 0.1 * 2 * 0.6 * (0.6 * by_hand - 1)
     assert found[0][0].item() == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("kept", [0, 1, None])
+def test_gradients_that_do_not_depend_on_the_parameters_are_none_the_worse(kept):
+    for loss in (lambda p, step: (p["w"] ** 3).sum() + p["b"].sum(), lambda p, step: p["w"].sum()):
+        params = start()
+        end = descend(SGD(0.1), loss, params, 3, kept=kept)
+        found = torch.autograd.grad(end["w"].sum() + end["b"].prod(), list(params.values()))
+        wanted = descend(SGD(0.1), loss, again := start(), 3)
+        exact = torch.autograd.grad(wanted["w"].sum() + wanted["b"].prod(), list(again.values()))
+        torch.testing.assert_close(found, exact)
+
+
+def test_a_loss_may_read_what_the_rule_has_learned():
+    found = []
+    for kept in (None, 0):
+        params = start()
+        rule = learned_rates(params)
+
+        def loss(p, step, rule=rule):
+            return cubic(p, step) * sum(r.sum() for r in rule.parameters())
+
+        end = descend(rule, loss, params, 4, kept=kept)
+        asked = [*params.values(), *rule.parameters()]
+        found.append(torch.autograd.grad((end["w"] ** 2).sum(), asked))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_the_way_back_can_be_gone_twice():
+    params = start()
+    end = descend(SGD(0.1), cubic, params, 12, kept=1)
+    value = (end["w"] ** 2).sum()
+    first = torch.autograd.grad(value, list(params.values()), retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(value, list(params.values())), first)
+
+
+def test_parameters_that_changed_meanwhile_are_refused():
+    params = start()
+    end = descend(SGD(0.1), cubic, params, 3, kept=0)
+    with torch.no_grad():
+        params["w"] += 1
+    with pytest.raises(TaskError, match="changed in place between an inner loop and its backward"):
+        end["w"].sum().backward()
+
+
+@pytest.mark.parametrize("steps", [3, 12])
+def test_what_is_drawn_is_drawn_again(steps):
+    def loss(p, step):
+        return (torch.nn.functional.dropout(p["w"], 0.5) ** 3).sum() + (p["w"] * p["b"]).sum()
+
+    found = []
+    for kept in (None, 0):
+        torch.manual_seed(0)
+        params = start()
+        end = descend(SGD(0.1), loss, params, steps, kept=kept)
+        after = torch.get_rng_state()
+        found.append(torch.autograd.grad((end["w"] ** 2).sum(), list(params.values())))
+        assert torch.equal(after, torch.get_rng_state())
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)

@@ -1,5 +1,8 @@
 """Compiled inner steps give the gradients of those that are not, or say that they cannot be."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -7,6 +10,7 @@ import torch
 from torch import nn
 
 from quickstudy.core import SGD, Examples, Task, examples
+from quickstudy.errors import TaskError
 from quickstudy.learners import MAML, MetaSGD
 from quickstudy.learners.compiled import seconds_compiling
 from quickstudy.nets import MLP
@@ -120,14 +124,76 @@ def test_what_cannot_be_compiled_is_said_once_and_trains_all_the_same():
         gradient(compiled, task)
 
 
-def test_without_a_compiler_it_goes_on(monkeypatch):
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nowhere/c++",))
-    monkeypatch.setattr("torch._inductor.config.fx_graph_cache", False)
+WITHOUT = """
+import torch, warnings
+from quickstudy import MAML, MLP, SGD, Task, examples
+part = examples(torch.randn(4, 5), torch.arange(4) % 2, way=2)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    losses = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        learner = MAML(MLP(5, [3], 3), SGD(0.1), steps=2, compiled=compiled)
+        loss = learner.loss(Task(part, part))
+        loss.backward()
+        losses.append(learner.net.layers[0].weight.grad)
+torch.testing.assert_close(*losses)
+print(*(w.message for w in said if w.category is RuntimeWarning))
+"""
+
+
+def test_without_a_compiler_it_goes_on(tmp_path):
+    nowhere = {"CXX": "/nowhere/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], env=os.environ | nowhere, timeout=300,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("MAML goes on without compiled inner steps: ") == 1
+
+
+class Foreign(nn.Module):
+    """A net that reads a tensor which asks for a gradient and is no parameter of it."""
+
+    features = 4
+
+    def __init__(self, other):
+        super().__init__()
+        self.layer = nn.Linear(5, 4)
+        self.other = [other]
+
+    def forward(self, x):
+        return self.layer(x) * self.other[0]
+
+
+def flat(side=5):
+    part = examples(torch.randn(4, side), torch.arange(4) % 2, way=2)
+    part = Examples(*(t.double() for t in part))
+    return Task(part, part)
+
+
+def test_a_gradient_that_would_be_lost_is_refused():
+    other = torch.ones((), dtype=torch.float64, requires_grad=True)
+    learner = MAML(Foreign(other), SGD(0.1), steps=2, compiled=True).double()
+    with pytest.raises(TaskError, match=r"reads a tensor \[\] that needs a gradient"):
+        learner.loss(flat())
+
+
+def test_a_net_that_draws_is_not_compiled():
+    net = nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5))
+    net.features = 4
+    learner = MAML(net, SGD(0.1), steps=2, compiled=True).double().train()
+    with pytest.warns(RuntimeWarning, match="goes on without .*: it draws random numbers"):
+        learner.loss(flat())
+
+
+def test_another_objective_is_compiled_anew(need):
+    need.program("g++", "clang++")
     plain, compiled = pair(
         lambda compiled: MAML(MLP(5, [3], 3), SGD(0.1), steps=2, compiled=compiled)
     )
-    part = examples(torch.randn(4, 5), torch.arange(4) % 2, way=2)
-    part = Examples(*(t.double() for t in part))
-    with pytest.warns(RuntimeWarning, match="goes on without compiled inner steps: .*"):
-        found = gradient(compiled, Task(part, part))
-    torch.testing.assert_close(found, gradient(plain, Task(part, part)))
+    task = flat()
+    for objective in (None, "squared_error"):
+        plain.objective = compiled.objective = objective
+        for found, wanted in zip(gradient(compiled, task), gradient(plain, task), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-10)

@@ -256,3 +256,10 @@ def test_reptiles_minibatches_look_at_every_row_and_leave_no_class_out(kind):
 def test_reptile_refuses_a_rule_that_it_cannot_train():
     with pytest.raises(TaskError, match="no gradient for what a LearnedRates learns"):
         Reptile(MLP(5), rule=LearnedRates())
+
+
+def test_an_empty_support_adapts_to_nothing():
+    learner = MAML(MLP(4, [8], 8), steps=2, outputs=3)
+    part = examples(torch.rand(6, 4), torch.arange(6) % 3, way=3)
+    empty = Examples(*(t[:0] for t in part))
+    assert learner.loss(Task(empty, part)).isfinite()

@@ -56,3 +56,12 @@ def test_under_vmap_and_grad_it_is_the_same():
     for one, found in zip(x, together, strict=True):
         one = one.requires_grad_()
         torch.testing.assert_close(torch.autograd.grad(loss(one), one)[0], found)
+
+
+def test_autocast_and_single_images_are_torchs_business():
+    ours, theirs = pair(**KINDS[1], bias=False)
+    ours, theirs, x = ours.float(), theirs.float(), torch.randn(2, 3, 7, 6)
+    torch.testing.assert_close(ours(x[0]), theirs(x[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours(x).dtype == theirs(x).dtype == torch.bfloat16
+        torch.testing.assert_close(ours(x.bfloat16()), theirs(x.bfloat16()))

@@ -77,3 +77,18 @@ def test_many_values_cost_no_digits():
 def test_what_is_no_image_is_refused():
     with pytest.raises(TaskError, match=r"images \[n, channels, h, w\], got \[5, 3\]"):
         PooledBatchNorm(3)(torch.rand(5, 3))
+
+
+def test_images_may_lie_in_any_order_and_be_of_another_type():
+    norm, x = norm_of([0.5, 1.0, 2.0]), images().detach().transpose(2, 3).requires_grad_()
+    torch.testing.assert_close(in_training(norm, x), apart(norm, x))
+    for a, b in zip(
+        gradients(in_training(norm, x), x, norm, 2), gradients(apart(norm, x), x, norm, 2),
+        strict=True,
+    ):  # fmt: skip
+        torch.testing.assert_close(a, b)
+    with torch.autocast("cpu", torch.bfloat16):
+        block = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3), norm.float())
+        found = in_training(block, torch.randn(4, 1, 8, 8))
+        found.float().sum().backward()
+    assert block[0].weight.grad.isfinite().all()

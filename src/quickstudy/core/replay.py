@@ -58,6 +58,11 @@ class Steps(NamedTuple):
     learned: Sequence[Tensor]
 
     @property
+    def read(self) -> list[Tensor]:
+        """What a backward pass reads again."""
+        return [*leaves(self.start), *self.learned]
+
+    @property
     def apart(self) -> int:
         """Of every how many steps the place is kept."""
         return 1 if self.number <= ALL_KEPT else math.ceil(self.number**0.5)
@@ -92,12 +97,17 @@ class _Replayed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         place, kept = tree_map(Tensor.detach, steps.start), []
+        states, drawn = [torch.get_rng_state()], True
         for step in range(steps.number):
             here = place
             place, slope = steps.after(place, step)
+            if drawn:  # by dropout, say
+                states.append(torch.get_rng_state())
+                drawn = not torch.equal(states[0], states[1])
             if step % steps.apart == 0:
                 kept.append((here, slope if steps.slopes and steps.apart == 1 else None))
-        ctx.steps, ctx.kept = steps, kept
+        ctx.steps, ctx.kept, ctx.states = steps, kept, states if drawn else None
+        ctx.versions = [t._version for t in steps.read]
         return tuple(leaves(place))
 
     @staticmethod
@@ -105,17 +115,35 @@ class _Replayed(torch.autograd.Function):
     def backward(ctx: Any, *for_ends: Tensor) -> tuple[Tensor | None, ...]:
         steps: Steps = ctx.steps
         grads = list(for_ends)
-        totals = [torch.zeros_like(p) for p in steps.learned]
-        for first in reversed(range(0, steps.number, steps.apart)):
-            places: list[Kept] = [ctx.kept.pop()]
-            for step in range(first, min(first + steps.apart, steps.number) - 1):
-                places.append((steps.after(places[-1][0], step)[0], None))
-            while places:
-                step = first + len(places) - 1
-                *grads, for_learned = _back(steps, *places.pop(), step, grads)
-                for total, more in zip(totals, for_learned, strict=True):
-                    total += more
-        return None, *grads, *totals
+        if ctx.versions != [t._version for t in steps.read]:
+            raise TaskError(
+                "parameters were changed in place between an inner loop and its backward pass"
+            )
+        if ctx.states is None:
+            return None, *_way_back(steps, ctx.kept, None, grads)
+        with torch.random.fork_rng(devices=[]):
+            return None, *_way_back(steps, ctx.kept, ctx.states, grads)
+
+
+def _way_back(
+    steps: Steps, kept: list[Kept], states: list[Tensor] | None, grads: list[Tensor]
+) -> list[Tensor]:
+    """Gradients for the start and for what the rule has learned; numbers are drawn as before."""
+    totals = [torch.zeros_like(p) for p in steps.learned]
+    for first in reversed(range(0, steps.number, steps.apart)):
+        places: list[Kept] = [kept[first // steps.apart]]
+        for step in range(first, min(first + steps.apart, steps.number) - 1):
+            if states:
+                torch.set_rng_state(states[step])
+            places.append((steps.after(places[-1][0], step)[0], None))
+        while places:
+            step = first + len(places) - 1
+            if states:
+                torch.set_rng_state(states[step])
+            *grads, for_learned = _back(steps, *places.pop(), step, grads)
+            for total, more in zip(totals, for_learned, strict=True):
+                total += more
+    return [*grads, *totals]
 
 
 def _back(
@@ -128,25 +156,32 @@ def _back(
     with torch.enable_grad():
         ends = leaves(steps.rule.update(place.params, found, place.state))
     known = [*leaves(place), *steps.learned]
-    _check_closed(ends, [*known, *found.values()])
-    wanted = torch.autograd.grad(ends, [*known, *found.values()], grads, materialize_grads=True)
-    here, learned = wanted[: len(leaves(place))], wanted[len(leaves(place)) : len(known)]
-    more = product(dict(zip(found, wanted[len(known) :], strict=True)))
-    moved = list(more.values())  # parameters come first in a place
-    return *(h + m for h, m in zip(here, moved, strict=False)), *here[len(moved) :], learned
+    check_closed(ends, [*known, *found.values()])
+    wanted = _along(ends, [*known, *found.values()], grads)
+    vector = dict(zip(found, wanted[len(known) :], strict=True))
+    more = product(vector)  # for the parameters, which come first in a place, and the learned
+    count, at = len(place.params), len(leaves(place))
+    here = [h + m for h, m in zip(wanted[:count], more[:count], strict=True)]
+    learned = [w + m for w, m in zip(wanted[at : len(known)], more[count:], strict=True)]
+    return *here, *wanted[count:at], learned
 
 
 def _derivatives(
     steps: Steps, params: Params, slope: Params | None, step: int
-) -> tuple[Params, Callable[[Params], Params]]:
-    """The gradient of the loss at parameters, and its Hessian's product with a vector."""
+) -> tuple[Params, Callable[[Params], list[Tensor]]]:
+    """The gradient of the loss at parameters, and what a vector times its derivative is.
+
+    The latter for the parameters, the Hessian's product, and for what the rule has learned.
+    """
     if steps.slopes:
         numbers = {name: p.detach() for name, p in params.items()}
-        slope = slope or steps.slopes.gradient(numbers, step)
+        slopes, slope = steps.slopes, slope or steps.slopes.gradient(numbers, step)
 
-        def product(vector: Params) -> Params:
-            found = steps.slopes and steps.slopes.product(numbers, step, vector)
-            return found or _with_graph(steps, params, step)[1](vector)
+        def product(vector: Params) -> list[Tensor]:
+            found = slopes.product(numbers, step, vector)
+            if found is None:
+                return _with_graph(steps, params, step)[1](vector)
+            return [*found.values(), *map(torch.zeros_like, steps.learned)]
 
         return slope, product
     return _with_graph(steps, params, step)
@@ -154,21 +189,22 @@ def _derivatives(
 
 def _with_graph(
     steps: Steps, params: Params, step: int
-) -> tuple[Params, Callable[[Params], Params]]:
+) -> tuple[Params, Callable[[Params], list[Tensor]]]:
     """As `_derivatives`, by autograd."""
     with torch.enable_grad():
         slope = gradient_of(steps.loss, constant=False)(params, step)
-    asked = list(params.values())
-    _check_closed(list(slope.values()), asked)
+    asked = [*params.values(), *steps.learned]
+    check_closed(list(slope.values()), asked)
+    return slope, lambda vector: _along(list(slope.values()), asked, list(vector.values()))
 
-    def product(vector: Params) -> Params:
-        ends, along = list(slope.values()), list(vector.values())
-        if not any(end.requires_grad for end in ends):
-            return {name: torch.zeros_like(p) for name, p in params.items()}
-        found = torch.autograd.grad(ends, asked, along, materialize_grads=True)
-        return dict(zip(params, found, strict=True))
 
-    return slope, product
+def _along(ends: list[Tensor], asked: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:
+    """Gradients of the ends' products with vectors; zeros where nothing depends on anything."""
+    pairs = [(end, v) for end, v in zip(ends, vectors, strict=True) if end.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(t) for t in asked]
+    moving, along = map(list, zip(*pairs, strict=True))
+    return list(torch.autograd.grad(moving, asked, along, materialize_grads=True))
 
 
 def _like(tree: T, tensors: Any) -> T:
@@ -177,7 +213,7 @@ def _like(tree: T, tensors: Any) -> T:
     return tree_map(lambda _: next(each), tree)
 
 
-def _check_closed(ends: list[Tensor], known: list[Tensor]) -> None:
+def check_closed(ends: list[Tensor], known: list[Tensor]) -> None:
     """A gradient that would be lost without a word is refused."""
     allowed = set(map(id, known))
     seen: set[Any] = set()

@@ -100,8 +100,10 @@ def retold(learner: Learner, options: Mapping[str, Any]) -> Learner:
             f"--learner-option {', '.join(checked)}: what a {cls.__name__} is trained with, or "
             "starts from; this one is trained already"
         )
+    dtypes = {p.dtype for p in learner.parameters()}
+    made.to(device_of(learner), dtypes.pop() if len(dtypes) == 1 else None)
     made.load_state_dict(learner.state_dict())
-    return made.to(device_of(learner)).eval()
+    return made.eval()
 
 
 def _built(cls: type[Learner], arguments: Mapping[str, Any]) -> Learner:

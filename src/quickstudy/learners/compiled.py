@@ -6,6 +6,7 @@ given to torch's compiler. Where that fails (no C++ compiler, a net that looks a
 what to do) the loop goes on without.
 """
 
+import threading
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from quickstudy.core import Examples
+from quickstudy.core.replay import check_closed
 from quickstudy.core.rule import Params
 from quickstudy.core.slopes import Loss, Slopes, gradient_of
 from quickstudy.core.tasks import leaves, tree_map
 from quickstudy.nets.norm import checked_before
-from quickstudy.nets.norm_pool import SMALLEST, PooledBatchNorm
+from quickstudy.nets.norm_pool import PooledBatchNorm, readable
 
 Function = Callable[[list[Tensor]], Sequence[Tensor]]
 
@@ -43,16 +45,20 @@ _kept: WeakKeyDictionary[nn.Module, dict[Any, Compiled | None]] = WeakKeyDiction
 """By learner and shapes; None where it cannot be. Not on the learner, which is copied, stored."""
 
 
+_one_at_a_time = threading.Lock()
+"""torch's tracing serves one thread."""
+
+
 class CompiledSlopes(Slopes):
     """The derivatives of one support set's loss; see `slopes_of`."""
 
     def __init__(
-        self, functions: Compiled, loss: Loss, support: Examples, scales: Sequence[str]
+        self, functions: Compiled, loss: Loss, support: Examples, norms: Sequence[str]
     ) -> None:
         self.functions = functions
         self.loss = loss
         self.support = leaves(support)
-        self.scales = scales
+        self.norms = norms
 
     def gradient(self, params: Params, step: int) -> Params:
         """The first derivative."""
@@ -71,7 +77,10 @@ class CompiledSlopes(Slopes):
         return dict(zip(params, found, strict=True))
 
     def _as_traced(self, params: Params) -> bool:
-        return all(bool((params[name] > SMALLEST).all()) for name in self.scales)
+        return all(
+            bool(readable(params[f"{name}.weight"], params[f"{name}.bias"]).all())
+            for name in self.norms
+        )
 
 
 def slopes_of(
@@ -79,29 +88,39 @@ def slopes_of(
 ) -> Slopes | None:
     """Compiled derivatives of a support set's loss; None where they cannot be had.
 
-    The first support set of a shape takes half a minute, see `seconds_compiling`.
+    The first support set of a shape takes half a minute, see `seconds_compiling`. Numbers that the
+    net holds beside its parameters and buffers stay what they are when it is traced.
 
     Args:
         learner: whose net, in its attribute `net`, the loss runs.
         inner: a support set to its loss, which must be the same function of it at every step.
         params: where the loop starts.
         support: without padding, or there is nothing to be had.
+
+    Raises:
+        TaskError: the loss reads a tensor that needs a gradient and is not among the parameters.
     """
     if not bool(support.mask.all()):
         return None
     of_shape = _kept.setdefault(learner, {})
     given = [p.detach() for p in params.values()] + leaves(support)
-    key = (learner.training, tuple((t.shape, t.stride(), t.dtype, t.device) for t in given))
-    if key not in of_shape:
-        of_shape[key] = _compile(learner, inner, params, support)
+    key = (*_said(learner), *((t.shape, t.stride(), t.dtype, t.device) for t in given))
+    with _one_at_a_time:
+        if key not in of_shape:
+            of_shape[key] = _compile(learner, inner, params, support)
     functions = of_shape[key]
     if functions is None:
         return None
     net: nn.Module = learner.net  # type: ignore[assignment]
-    scales = [
-        f"net.{name}.weight" for name, m in net.named_modules() if isinstance(m, PooledBatchNorm)
-    ]
-    return CompiledSlopes(functions, inner(support), support, scales)
+    norms = [f"net.{name}" for name, m in net.named_modules() if isinstance(m, PooledBatchNorm)]
+    return CompiledSlopes(functions, inner(support), support, norms)
+
+
+def _said(learner: nn.Module) -> tuple[Any, ...]:
+    """What a trace holds fast of a learner, beside shapes: another answer, another trace."""
+    modes = tuple(module.training for module in learner.modules())
+    buffers = tuple(id(buffer) for buffer in learner.buffers())
+    return getattr(learner, "objective", None), modes, buffers
 
 
 def seconds_compiling(learner: nn.Module) -> float:
@@ -119,6 +138,7 @@ def _compile(
 ) -> Compiled | None:
     names, count = list(params), len(leaves(support))
 
+    @torch.enable_grad()
     def gradient(given: list[Tensor], again: bool = False) -> tuple[list[Tensor], Any]:
         asked = [p.detach().requires_grad_() for p in given[: len(names)]]
         rest = iter(given[len(names) :])
@@ -133,19 +153,29 @@ def _compile(
 
     start = [*(p.detach() for p in params.values()), *leaves(support)]
     along = [torch.ones_like(p) for p in start[: len(names)]]
+    before = torch.get_rng_state()
+    asked, slope = gradient(start, again=True)
+    check_closed(list(slope), asked)
+    if not torch.equal(before, torch.get_rng_state()):
+        _warn(learner, "it draws random numbers")
+        return None
     began = time.perf_counter()
     try:
         first = _built(lambda given: gradient(given)[1], start)
         second = _built(product, [*start, *along])
     except Exception as error:  # whatever a compiler may lack, training goes on without it
-        why = str(error).strip().splitlines() or [type(error).__name__]
-        warnings.warn(
-            f"{type(learner).__name__} goes on without compiled inner steps: {why[0]}",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        said = [line for line in str(error).splitlines() if line.strip()]
+        _warn(learner, " ".join(said[:2]) or type(error).__name__)
         return None
     return Compiled(first, second, time.perf_counter() - began)
+
+
+def _warn(learner: nn.Module, why: str) -> None:
+    warnings.warn(
+        f"{type(learner).__name__} goes on without compiled inner steps: {why}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _built(function: Function, given: list[Tensor]) -> Function:

@@ -252,7 +252,7 @@ def graphs_kept(steps: int, support: int, queries: int) -> int:
         >>> graphs_kept(5, support=5, queries=75), graphs_kept(50, support=5, queries=75)
         (3, 2)
     """
-    room = (support + queries) // (7 * support)
+    room = (support + queries) // (7 * max(1, support))
     return 1 + room - (steps > ALL_KEPT and room > 0)
 
 

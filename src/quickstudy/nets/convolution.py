@@ -25,12 +25,16 @@ class Convolution(nn.Conv2d):
         if weight.shape[1] == 1 and not transformed:  # vmap cannot express the layout
             out, _, height, width = weight.shape
             weight = weight.flatten(1).view(out, height, width, 1).permute(0, 3, 1, 2)
-        numbers = isinstance(self.padding, tuple) and self.padding_mode == "zeros"
-        if transformed or self.bias is not None or not numbers or x.device.type != "cpu":
+        if transformed or self.bias is not None or not self._plain(x):
             convolved: Tensor = self._conv_forward(x, weight, self.bias)
             return convolved
         how = (self.stride, self.padding, self.dilation, False, [0, 0], self.groups)
         return _Convolve.apply(x, weight, how)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _plain(self, x: Tensor) -> bool:
+        numbers = isinstance(self.padding, tuple) and self.padding_mode == "zeros"
+        alike = x.ndim == 4 and x.dtype == self.weight.dtype and x.device.type == "cpu"
+        return numbers and alike and not torch.is_autocast_enabled("cpu")
 
 
 # torch differentiates a convolution twice through one whose weights are as large as the images,

@@ -19,8 +19,15 @@ from torch import Tensor
 from quickstudy.errors import TaskError
 from quickstudy.nets.norm import BatchNorm, known, moments, running, whole
 
-SMALLEST = 1e-3
-"""Scales beyond which a norm's input is read from its output without a loss of digits."""
+
+def readable(weight: Tensor, bias: Tensor) -> Tensor:
+    """Where a scale is positive, and so large that y tells p without a loss of digits; see below.
+
+    Examples:
+        >>> readable(torch.tensor([1.0, 1e-4, -1.0, 0.1]), torch.tensor([0.5, 0.0, 0.0, 9.0]))
+        tensor([ True, False, False, False])
+    """
+    return weight > 1e-3 + 0.1 * bias.abs()
 
 
 class PooledBatchNorm(BatchNorm):
@@ -48,10 +55,12 @@ class PooledBatchNorm(BatchNorm):
         """
         if x.ndim != 4:
             raise TaskError(f"pooling takes images [n, channels, h, w], got {list(x.shape)}")
-        if not self._keeps_order(x):
+        if not (self._keeps_order(x) and x.dtype == self.weight.dtype):
             return F.max_pool2d(super().forward(x), 2).relu()
         tape = running()
         if tape is not None and tape.given is None and not tape.keep and whole(x, tape.mask):
+            if not x.is_contiguous(memory_format=torch.channels_last):
+                x = x.contiguous()
             return _Block.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-any-return,no-untyped-call]
         mean, variance = self.statistics(x, tape)
         return self.affine(F.max_pool2d(x, 2), mean, variance).relu()
@@ -60,7 +69,7 @@ class PooledBatchNorm(BatchNorm):
         """Whether all scales are known to be positive; asking costs a wait on other devices."""
         if torch._C._are_functorch_transforms_active() or x.device.type != "cpu":
             return False
-        return known(self.weight > SMALLEST)
+        return known(readable(self.weight, self.bias))
 
 
 # Below, for each channel with c values x, scale w > 0 and bias b:
