@@ -59,10 +59,13 @@ def tables(runs: list[dict[str, Any]]) -> str:
         f"order, float32, {one['threads']} threads of {one['cores']} cores, torch {one['torch']}. "
         f"Gradients within {worst:.0e} of those in float64.\n"
     )
-    lines += ["| float64 | peak at 1 inner step | at 50 | |", "|---|--:|--:|--:|"]
+    lines += ["| float64 | peak at 1 inner step | at 50 | | time at 50 |", "|---|--:|--:|--:|--:|"]
     for name in rows[2]:
         first, last = rows[2][name]["peak_mb"], rows[3][name]["peak_mb"]
-        lines.append(f"| {name} | {first:.0f} MB | {last:.0f} MB | {last / first:.2f}x |")
+        lines.append(
+            f"| {name} | {first:.0f} MB | {last:.0f} MB | {last / first:.2f}x | "
+            f"{rows[3][name]['ms_per_task'] / 1000:.2f} s |"
+        )
     worst = max(row["gradient_error"] for run in (flat, deep) for row in run["rows"])
     lines.append(f"\nGradients within {worst:.0e}.")
     return "\n".join(lines)
