@@ -123,21 +123,10 @@ def bench_maml(
     calls = {name: partial(_gradient, runner, tasks[0]) for name, runner in runners.items()}
     for runner in runners.values():
         runner.net.zero_grad(set_to_none=True)
-    peaks = {name: peak_mb(call) for name, call in calls.items()}
-    works = {name: partial(seconds, call, 1, used) for name, call in calls.items()}
-    timed = {name: [1000 * s for s in taken] for name, taken in in_turn(works, repeats).items()}
-    rows = [
-        {
-            "name": name,
-            "ms_per_task": round(median(taken), 2),
-            "spread_ms": [round(min(taken), 2), round(max(taken), 2)],
-            "peak_mb": round(peaks[name], 1),
-            "gradient_error": float(f"{errors[name]:.1e}"),
-        }
-        for name, taken in timed.items()
-    ]
-    fastest = min((median(timed[name]) for name in named), default=None)
-    ours = min(median(timed[name]) for name in (OURS, COMPILED) if name in timed)
+    rows = compared(calls, errors, used, repeats)
+    took_ms = {row["name"]: row["ms_per_task"] for row in rows}
+    fastest = min((took_ms[name] for name in named), default=None)
+    ours = min(took_ms[name] for name in (OURS, COMPILED) if name in took_ms)
     took = seconds_compiling(runners[COMPILED].net) if compiled else 0.0
     return {
         "rows": rows,
@@ -227,6 +216,33 @@ def _errors(runners: Mapping[str, Runner], exact: Runner, tasks: list[Task]) -> 
             + "; with many steps, --dtype float64"
         )
     return errors
+
+
+def compared(
+    calls: Mapping[str, Callable[[], object]],
+    errors: Mapping[str, float],
+    threads: int,
+    repeats: int,
+) -> list[dict[str, Any]]:
+    """Rows of who does the same work in what time and memory, in turns, and how exactly.
+
+    Examples:
+        >>> [row["name"] for row in compared({"idle": lambda: None}, {"idle": 0.0}, 1, 1)]
+        ['idle']
+    """
+    peaks = {name: peak_mb(call) for name, call in calls.items()}
+    works = {name: partial(seconds, call, 1, threads) for name, call in calls.items()}
+    timed = {name: [1000 * s for s in taken] for name, taken in in_turn(works, repeats).items()}
+    return [
+        {
+            "name": name,
+            "ms_per_task": round(median(taken), 2),
+            "spread_ms": [round(min(taken), 2), round(max(taken), 2)],
+            "peak_mb": round(peaks[name], 1),
+            "gradient_error": float(f"{errors[name]:.1e}"),
+        }
+        for name, taken in timed.items()
+    ]
 
 
 def peak_mb(work: Callable[[], object]) -> float:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from quickstudy.core import Task
 from quickstudy.core.tasks import tree_map
 from quickstudy.errors import RunError
-from quickstudy.hub.bench_maml import OURS, WORST, peak_mb
-from quickstudy.hub.benching import SIDE, at_least_one, in_turn, made_up_tasks, seconds
+from quickstudy.hub.bench_maml import OURS, WORST, compared
+from quickstudy.hub.benching import SIDE, at_least_one, made_up_tasks
 from quickstudy.hub.devices import keep_freed_memory
 from quickstudy.hub.peers import PlainConv4
 from quickstudy.learners import ProtoNet
@@ -104,22 +104,11 @@ def bench_protonet(
     for stepper in steppers.values():
         stepper.net.zero_grad(set_to_none=True)
     calls = {name: partial(stepper.step, task) for name, stepper in steppers.items()}
-    peaks = {name: peak_mb(call) for name, call in calls.items()}
-    works = {name: partial(seconds, call, 1, used) for name, call in calls.items()}
-    timed = {name: [1000 * s for s in taken] for name, taken in in_turn(works, repeats).items()}
-    rows = [
-        {
-            "name": name,
-            "ms_per_task": round(median(taken), 2),
-            "spread_ms": [round(min(taken), 2), round(max(taken), 2)],
-            "peak_mb": round(peaks[name], 1),
-            "gradient_error": float(f"{errors[name]:.1e}"),
-        }
-        for name, taken in timed.items()
-    ]
+    rows = compared(calls, errors, used, repeats)
+    took = {row["name"]: row["ms_per_task"] for row in rows}
     return {
         "rows": rows,
-        "speedup_over_fastest_peer": round(median(timed[PLAIN]) / median(timed[OURS]), 3),
+        "speedup_over_fastest_peer": round(took[PLAIN] / took[OURS], 3),
         "threads": used,
         "device": "cpu",
         **sizes,

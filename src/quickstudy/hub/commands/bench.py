@@ -1,10 +1,13 @@
 """`quickstudy bench`: sampler, maml, protonet and adapt."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from quickstudy.hub.commands.options import Json, Threads
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -72,6 +75,14 @@ def maml(
         f"second-order MAML, {inner_steps} inner steps, {ways}-way {shots}-shot, {queries} queries "
         f"a class, {found['threads']} threads; {repeats} repeats"
     )
+    _show_rows(console, found)
+    if found["compile_s"] is not None:
+        console.print(f"  compiling took {found['compile_s']:.0f} s")
+    if found["speedup_over_fastest_peer"] is not None:
+        console.print(f"  {found['speedup_over_fastest_peer']:.2f}x the fastest peer as shipped")
+
+
+def _show_rows(console: "Console", found: dict[str, Any]) -> None:
     for row in found["rows"]:
         low, high = row["spread_ms"]
         console.print(
@@ -79,10 +90,6 @@ def maml(
             f"{row['peak_mb']:>7.1f} MB  gradient within {row['gradient_error']:.0e}",
             markup=False,
         )
-    if found["compile_s"] is not None:
-        console.print(f"  compiling took {found['compile_s']:.0f} s")
-    if found["speedup_over_fastest_peer"] is not None:
-        console.print(f"  {found['speedup_over_fastest_peer']:.2f}x the fastest peer as shipped")
 
 
 @app.command()
@@ -120,13 +127,7 @@ def protonet(
         f"ProtoNet, {ways}-way {shots}-shot, {queries} queries a class, {found['threads']} "
         f"threads; {repeats} repeats"
     )
-    for row in found["rows"]:
-        low, high = row["spread_ms"]
-        console.print(
-            f"  {row['name']:<25} {row['ms_per_task']:>8.1f} ms a task ({low:.1f}-{high:.1f})  "
-            f"{row['peak_mb']:>7.1f} MB  gradient within {row['gradient_error']:.0e}",
-            markup=False,
-        )
+    _show_rows(console, found)
     console.print(f"  {found['speedup_over_fastest_peer']:.2f}x the plain step as usually written")
 
 
