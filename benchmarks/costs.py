@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -28,8 +28,8 @@ from benchmarks.costs_picture import MEMORY, PAGE, TIME, draw, tables
 from benchmarks.pages import write_between
 from quickstudy.core import SGD, Batching, Learner, stack
 from quickstudy.core.batching import accumulate_gradients
-from quickstudy.hub.bench_maml import peak_mb
 from quickstudy.hub.benching import SIDE, in_turn, made_up_tasks, seconds
+from quickstudy.hub.comparing import peak_mb
 from quickstudy.hub.devices import keep_freed_memory
 from quickstudy.learners import MAML, ProtoNet
 from quickstudy.nets import MLP, Conv4
@@ -69,10 +69,12 @@ def with_net(
     )  # fmt: skip
 
 
-def step(built: Learner, at: Mapping[str, int], mode: str = "loop") -> Callable[[], object]:
+def step(
+    built: Learner, at: Mapping[str, int], mode: Literal["loop", "vmap"] = "loop"
+) -> Callable[[], object]:
     """The gradient of a step's tasks, as `fit` takes it."""
     batch = stack(made_up_tasks(at["tasks"], at["ways"], SHOTS, QUERIES))
-    batching = Batching(mode, chunk=at["tasks"])  # type: ignore[arg-type]
+    batching = Batching(mode, chunk=at["tasks"])
 
     def run() -> None:
         built.zero_grad(set_to_none=True)
@@ -148,7 +150,7 @@ def rates(threads: int, side: int = 1536, images: int = 80) -> dict[str, float]:
 def choices(base: Mapping[str, int], repeats: int, threads: int) -> list[dict[str, Any]]:
     """What the settings change that a user can turn; each with a few tasks a step."""
     at = {**base, "tasks": CHOICE_TASKS}
-    dense = lambda: MLP(SIDE * SIDE, HIDDEN, at["width"])  # noqa: E731
+    dense = partial(MLP, SIDE * SIDE, HIDDEN, at["width"])
     conv = partial(Conv4, 1, at["width"], SIDE)
     made: dict[str, Callable[[], object]] = {
         "MAML": step(learner("MAML", at), at),

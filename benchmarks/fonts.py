@@ -12,11 +12,12 @@ import argparse
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks.pages import write_between
 
 RESULTS = Path(__file__).parent / "results" / "fonts.json"
 README = Path(__file__).parents[1] / "README.md"
@@ -108,18 +109,6 @@ def _cell(runs: list[dict], data: str, setting: str, control: bool = False) -> s
     return f"{mean:.1f} ± {100 * rows[0]['interval95']:.1f}"
 
 
-def write_readme(runs: list[dict]) -> None:
-    """Put the table between README's two markers."""
-    text = README.read_text(encoding="utf-8")
-    new = f"<!-- figures -->\n{table(runs)}\n<!-- /figures -->"
-    text, found = re.subn(
-        r"<!-- figures -->.*?<!-- /figures -->", lambda _: new, text, flags=re.DOTALL
-    )
-    if found != 1:
-        raise SystemExit(f"README.md must hold one pair of figures markers, got {found}")
-    README.write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--recipes", nargs="+", default=list(NAMES), choices=list(NAMES))
@@ -136,7 +125,7 @@ def main() -> None:
                 runs.sort(key=lambda run: (run["recipe"], run["seed"]))
                 RESULTS.parent.mkdir(exist_ok=True)
                 RESULTS.write_text(json.dumps(runs, indent=1) + "\n")
-    write_readme(runs)
+    write_between(README, {"figures": table(runs)})
 
 
 if __name__ == "__main__":

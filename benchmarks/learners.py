@@ -14,13 +14,14 @@ import argparse
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.pages import write_between
 
 RESULTS = Path(__file__).parent / "results" / "learners.json"
 PAGE = Path(__file__).parents[1] / "docs" / "learners.md"
@@ -161,18 +162,6 @@ def _said(row: dict) -> str:
     return f"{100 * row['accuracy']:.1f} ± {100 * row['interval95']:.1f}"
 
 
-def write_page(rows: list[dict]) -> None:
-    """Put the table between the page's two markers."""
-    text = PAGE.read_text(encoding="utf-8")
-    new = f"<!-- figures -->\n{table(rows)}\n<!-- /figures -->"
-    text, found = re.subn(
-        r"<!-- figures -->.*?<!-- /figures -->", lambda _: new, text, flags=re.DOTALL
-    )
-    if found != 1:
-        raise SystemExit(f"{PAGE} must hold one pair of figures markers, got {found}")
-    PAGE.write_text(text, encoding="utf-8")
-
-
 def main() -> None:
     from quickstudy.hub.catalogue import TRAINABLE
 
@@ -191,7 +180,7 @@ def main() -> None:
             rows.sort(key=lambda row: row["learner"])
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    write_page(rows)
+    write_between(PAGE, {"figures": table(rows)})
 
 
 if __name__ == "__main__":

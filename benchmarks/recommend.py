@@ -11,12 +11,12 @@ movielens_latest_small_movies.parquet.
 import argparse
 import json
 import platform
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import write_between
 from quickstudy.apps.recommend import Content, Log, interactions, items
 from quickstudy.apps.recommend import evaluate as judging
 from quickstudy.apps.recommend.figures import OURS
@@ -77,21 +77,13 @@ def table(result: dict[str, Any], metric: str, sizes: Sequence[int] = SHOTS) -> 
     return "\n".join(lines)
 
 
-def put(mark: str, block: str) -> None:
-    """Put a table between the page's marks."""
-    page = PAGE.read_text(encoding="utf-8")
-    begin, end = f"<!-- {mark} -->\n", "\n<!-- end -->"
-    found = re.sub(f"{begin}.*?<!-- end -->", lambda _: begin + block + end, page, flags=re.DOTALL)
-    PAGE.write_text(found, encoding="utf-8")
-
-
 def write_page() -> None:
     told = json.loads(RESULTS.read_text(encoding="utf-8"))
     learned = json.loads(LEARNED.read_text(encoding="utf-8"))
     for key in ("folds", "time_cut"):
         for metric in ("ndcg10", "rmse"):
-            put(f"{key} {metric}", table(told[key], metric))
-    put("learned ndcg10", table(learned["folds"], "ndcg10"))
+            write_between(PAGE, {f"{key} {metric}": table(told[key], metric)})
+    write_between(PAGE, {"learned ndcg10": table(learned["folds"], "ndcg10")})
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.recommend import looked, movielens, put, table
+from benchmarks.pages import write_between
+from benchmarks.recommend import PAGE, looked, movielens, table
 from quickstudy.apps.recommend import evaluate_openings as judging
 from quickstudy.apps.recommend import interactions, items, shop
 from quickstudy.apps.recommend.figures import OURS
@@ -162,10 +163,8 @@ def write_page() -> None:
         if path(stage).exists():
             told = json.loads(path(stage).read_text(encoding="utf-8"))
             sizes = (0,) if stage == "items" else SIZES
-            put(
-                f"new {stage}",
-                regret_table(told) if stage == "shop" else table(told, "ndcg10", sizes),
-            )
+            part = regret_table(told) if stage == "shop" else table(told, "ndcg10", sizes)
+            write_between(PAGE, {f"new {stage}": part})
 
 
 def main() -> None:

@@ -5,8 +5,9 @@ import torch
 from typer.testing import CliRunner
 
 from quickstudy.errors import RunError
-from quickstudy.hub.bench_maml import bench_maml, peak_mb
+from quickstudy.hub.bench_maml import bench_maml
 from quickstudy.hub.cli import app
+from quickstudy.hub.comparing import peak_mb
 
 SMALL = ["--width", "4", "--queries", "2", "--repeats", "1"]
 

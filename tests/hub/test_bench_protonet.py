@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from quickstudy.errors import RunError
-from quickstudy.hub.bench_protonet import Stepper, bench_protonet, gradient_errors, plain_loss
+from quickstudy.hub.bench_protonet import bench_protonet, plain_loss
 from quickstudy.hub.benching import made_up_tasks
+from quickstudy.hub.comparing import Stepper, gradient_errors
 
 SMALL = ["--width", "4", "--queries", "2", "--repeats", "2", "--threads", "1"]
 

@@ -97,13 +97,13 @@ class _Replayed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         place, kept = tree_map(Tensor.detach, steps.start), []
-        states, drawn = [torch.get_rng_state()], True
+        states, drawn = [_generators(tensors)], True
         for step in range(steps.number):
             here = place
             place, slope = steps.after(place, step)
             if drawn:  # by dropout, say
-                states.append(torch.get_rng_state())
-                drawn = not torch.equal(states[0], states[1])
+                states.append(_generators(tensors))
+                drawn = not all(map(torch.equal, states[0], states[1]))
             if step % steps.apart == 0:
                 kept.append((here, slope if steps.slopes and steps.apart == 1 else None))
         ctx.steps, ctx.kept, ctx.states = steps, kept, states if drawn else None
@@ -121,12 +121,12 @@ class _Replayed(torch.autograd.Function):
             )
         if ctx.states is None:
             return None, *_way_back(steps, ctx.kept, None, grads)
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=_gpus(steps.read)):
             return None, *_way_back(steps, ctx.kept, ctx.states, grads)
 
 
 def _way_back(
-    steps: Steps, kept: list[Kept], states: list[Tensor] | None, grads: list[Tensor]
+    steps: Steps, kept: list[Kept], states: list[list[Tensor]] | None, grads: list[Tensor]
 ) -> list[Tensor]:
     """Gradients for the start and for what the rule has learned; numbers are drawn as before."""
     totals = [torch.zeros_like(p) for p in steps.learned]
@@ -134,16 +134,31 @@ def _way_back(
         places: list[Kept] = [kept[first // steps.apart]]
         for step in range(first, min(first + steps.apart, steps.number) - 1):
             if states:
-                torch.set_rng_state(states[step])
+                _draw_again(states[step], steps.read)
             places.append((steps.after(places[-1][0], step)[0], None))
         while places:
             step = first + len(places) - 1
             if states:
-                torch.set_rng_state(states[step])
+                _draw_again(states[step], steps.read)
             *grads, for_learned = _back(steps, *places.pop(), step, grads)
             for total, more in zip(totals, for_learned, strict=True):
                 total += more
     return [*grads, *totals]
+
+
+def _gpus(tensors: Sequence[Tensor]) -> list[int]:
+    return sorted({t.get_device() for t in tensors if t.is_cuda})
+
+
+def _generators(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Where torch's generators stand, the CPU's and those of the devices in use."""
+    return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, _gpus(tensors))]
+
+
+def _draw_again(states: list[Tensor], tensors: Sequence[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    for device, state in zip(_gpus(tensors), states[1:], strict=True):
+        torch.cuda.set_rng_state(state, device)
 
 
 def _back(

@@ -5,20 +5,16 @@ the plain step in float64 before anything is timed.
 """
 
 import os
-from collections.abc import Callable, Mapping
 from functools import partial
-from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core import Task
-from quickstudy.core.tasks import tree_map
-from quickstudy.errors import RunError
-from quickstudy.hub.bench_maml import OURS, WORST, compared
 from quickstudy.hub.benching import SIDE, at_least_one, made_up_tasks
+from quickstudy.hub.comparing import OURS, Stepper, compared, gradient_errors, with_weights
 from quickstudy.hub.devices import keep_freed_memory
 from quickstudy.hub.peers import PlainConv4
 from quickstudy.learners import ProtoNet
@@ -31,23 +27,6 @@ CHECKED, TASKS = {"ways": 5, "shots": 1, "queries": 1}, 9
 Two values in one window of pooling can be so close that rounding chooses the other one, and the
 gradient jumps. Among few images that is rare.
 """
-
-
-class Stepper(NamedTuple):
-    """Somebody who takes a step: the net that holds the gradients, and the loss of a task."""
-
-    net: nn.Module
-    loss: Callable[[Task], Tensor]
-
-    def step(self, task: Task) -> None:
-        """Forward and backward, from no gradients at all."""
-        self.net.zero_grad(set_to_none=True)
-        self.loss(task).backward()
-
-    def gradient(self, task: Task) -> Float[Tensor, " parameters"]:
-        """What a step leaves, for all parameters in a row."""
-        self.step(task)
-        return torch.cat([p.grad.flatten() for p in self.net.parameters() if p.grad is not None])
 
 
 def bench_protonet(
@@ -101,8 +80,6 @@ def bench_protonet(
     small = {name: min(size, CHECKED[name]) for name, size in sizes.items()}
     steppers, exact = _steppers(width, seed)
     errors = gradient_errors(steppers, exact, made_up_tasks(TASKS, **small, seed=seed))
-    for stepper in steppers.values():
-        stepper.net.zero_grad(set_to_none=True)
     calls = {name: partial(stepper.step, task) for name, stepper in steppers.items()}
     rows = compared(calls, errors, used, repeats)
     took = {row["name"]: row["ms_per_task"] for row in rows}
@@ -135,38 +112,6 @@ def plain_loss(net: nn.Module, task: Task) -> Float[Tensor, ""]:
     return nn.functional.cross_entropy(-distances, task.query.y.argmax(1))
 
 
-def gradient_errors(
-    steppers: Mapping[str, Stepper], exact: Stepper, tasks: list[Task]
-) -> dict[str, float]:
-    """How far each one's gradients are from exact ones, relatively; the median over the tasks.
-
-    Args:
-        steppers: by name.
-        exact: of the same weights, in float64.
-        tasks: in float32.
-
-    Raises:
-        RunError: too far to compare speeds.
-
-    Examples:
-        >>> steppers, exact = _steppers(width=4, seed=0)
-        >>> max(gradient_errors(steppers, exact, made_up_tasks(1, 2, 1, 2)).values()) < 1e-4
-        True
-    """
-    wanted = [exact.gradient(tree_map(Tensor.double, task)) for task in tasks]
-    errors = {}
-    for name, stepper in steppers.items():
-        found = [stepper.gradient(task).double() for task in tasks]
-        off = [float((f - w).norm() / w.norm()) for f, w in zip(found, wanted, strict=True)]
-        errors[name] = median(off)
-    if wrong := [f"{name} by {error:.1e}" for name, error in errors.items() if not error <= WORST]:
-        raise RunError(
-            f"gradients must be right to {WORST} for speeds to say something; off are "
-            + ", ".join(wrong)
-        )
-    return errors
-
-
 def _steppers(width: int, seed: int) -> tuple[dict[str, Stepper], Stepper]:
     """Ourselves and the plain step in two layouts, of equal weights; and the exact one."""
     torch.manual_seed(seed)
@@ -185,8 +130,5 @@ def _steppers(width: int, seed: int) -> tuple[dict[str, Stepper], Stepper]:
 
 def _plain(width: int, weights: list[nn.Parameter], ours: bool) -> nn.Module:
     net = PlainConv4(1, width, SIDE, ours)
-    net.head = nn.Identity()  # type: ignore[assignment]
-    with torch.no_grad():
-        for mine, given in zip(net.parameters(), weights, strict=True):
-            mine.copy_(given)
-    return net
+    net.head = nn.Identity()
+    return with_weights(net, weights)

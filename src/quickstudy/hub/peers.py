@@ -1,7 +1,7 @@
 """How other libraries take a step of MAML, for `quickstudy bench maml` to stand beside.
 
-Each peer is one function of a net, a task and the inner loop, after which the gradients are on the
-net's parameters. They are optional: `pip install quickstudy[peers]`.
+Each peer is one function of a net, a task and the inner loop to a loss, whose backward pass leaves
+the gradients on the net's parameters. They are optional: `pip install quickstudy[peers]`.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class PlainConv4(nn.Module):
             convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
             blocks.append(nn.Sequential(convolution, norm, *pool))
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(width * (size // 16) ** 2, ways)
+        self.head: nn.Module = nn.Linear(width * (size // 16) ** 2, ways)
         if ours:
             self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -63,9 +63,7 @@ def by_hand(net: nn.Module, task: Task, steps: int, rate: float) -> Tensor:
             _loss(logits, task.support.y), list(params.values()), create_graph=True
         )
         params = {n: p - rate * g for (n, p), g in zip(params.items(), grads, strict=True)}
-    loss = _loss(torch.func.functional_call(net, params, (task.query.x,)), task.query.y)
-    loss.backward()
-    return loss
+    return _loss(torch.func.functional_call(net, params, (task.query.x,)), task.query.y)
 
 
 def with_higher(net: nn.Module, task: Task, steps: int, rate: float) -> Tensor:
@@ -75,9 +73,7 @@ def with_higher(net: nn.Module, task: Task, steps: int, rate: float) -> Tensor:
     with higher.innerloop_ctx(net, inner, copy_initial_weights=False) as (adapted, optimizer):
         for _ in range(steps):
             optimizer.step(_loss(adapted(task.support.x), task.support.y))
-        loss = _loss(adapted(task.query.x), task.query.y)
-        loss.backward()
-    return loss
+        return _loss(adapted(task.query.x), task.query.y)
 
 
 def with_torchopt(net: nn.Module, task: Task, steps: int, rate: float) -> Tensor:
@@ -88,7 +84,6 @@ def with_torchopt(net: nn.Module, task: Task, steps: int, rate: float) -> Tensor
     for _ in range(steps):
         optimizer.step(_loss(net(task.support.x), task.support.y))
     loss = _loss(net(task.query.x), task.query.y)
-    loss.backward()
     torchopt.recover_state_dict(net, start)
     return loss
 

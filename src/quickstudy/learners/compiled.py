@@ -92,7 +92,7 @@ def slopes_of(
     net holds beside its parameters and buffers stay what they are when it is traced.
 
     Args:
-        learner: whose net, in its attribute `net`, the loss runs.
+        learner: whose modules the loss runs; parameters go by the names that they have there.
         inner: a support set to its loss, which must be the same function of it at every step.
         params: where the loop starts.
         support: without padding, or there is nothing to be had.
@@ -111,8 +111,7 @@ def slopes_of(
     functions = of_shape[key]
     if functions is None:
         return None
-    net: nn.Module = learner.net  # type: ignore[assignment]
-    norms = [f"net.{name}" for name, m in net.named_modules() if isinstance(m, PooledBatchNorm)]
+    norms = [name for name, m in learner.named_modules() if isinstance(m, PooledBatchNorm)]
     return CompiledSlopes(functions, inner(support), support, norms)
 
 

@@ -63,7 +63,7 @@ class MAML(Learner):
         objective: of support and query, a name or a callable; by `targets` where None.
         transductive: at prediction, batch norms use the queries' own statistics.
         compiled: have torch compile the inner steps, which takes half a minute for each shape of
-            support and makes them twice as fast; without a C++ compiler a warning says so.
+            support and saves a quarter of their time; without a C++ compiler a warning says so.
 
     Raises:
         TaskError: an argument is out of range, real targets without `outputs`, a net that does
@@ -138,14 +138,14 @@ class MAML(Learner):
         """As `adapt`, for so many queries: beside theirs, the graphs of some steps count little."""
         support = zero_padding(support)
         inner = self._inner(support)
-        kept: int | None = graphs_kept(self.steps, len(support.mask), queries)
-        slopes = None
-        if self._reads_more(support):
-            kept = None
-        elif self.compiled and torch.is_grad_enabled() and not (transformed() or self.first_order):
-            slopes = slopes_of(self, lambda part: self._inner(part).loss, inner.start, support)
-            kept = 0 if slopes else kept
         first_order = self._constant()
+        second = torch.is_grad_enabled() and not first_order and not transformed()
+        kept, slopes = None, None
+        if second and not self._reads_more(support):
+            kept = graphs_kept(self.steps, len(support.mask), queries)
+            if self.compiled:
+                slopes = slopes_of(self, lambda part: self._inner(part).loss, inner.start, support)
+                kept = 0 if slopes else kept
         params = descend(self.rule, inner.loss, inner.start, self.steps, first_order, kept, slopes)
         return inner.state(params, self.steps - 1)
 

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
+Ways = Annotated[int, typer.Option(help="Classes in a task.")]
+Shots = Annotated[int, typer.Option(help="Support images of a class.")]
+Queries = Annotated[int, typer.Option(help="Query images of a class.")]
+Width = Annotated[int, typer.Option(help="Filters in each block of the net.")]
+Repeats = Annotated[int, typer.Option(metavar="N", help="How often each is timed.")]
+
 
 @app.callback()
 def bench() -> None:
@@ -40,11 +46,11 @@ def maml(
     compiled: Annotated[
         bool, typer.Option("--compiled", help="A row with compiled inner steps too.")
     ] = False,
-    ways: Annotated[int, typer.Option(help="Classes in a task.")] = 5,
-    shots: Annotated[int, typer.Option(help="Support images of a class.")] = 1,
-    queries: Annotated[int, typer.Option(help="Query images of a class.")] = 15,
-    width: Annotated[int, typer.Option(help="Filters in each block of the net.")] = 64,
-    repeats: Annotated[int, typer.Option(metavar="N", help="How often each is timed.")] = 15,
+    ways: Ways = 5,
+    shots: Shots = 1,
+    queries: Queries = 15,
+    width: Width = 64,
+    repeats: Repeats = 15,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -94,11 +100,11 @@ def _show_rows(console: "Console", found: dict[str, Any]) -> None:
 
 @app.command()
 def protonet(
-    ways: Annotated[int, typer.Option(help="Classes in a task.")] = 5,
-    shots: Annotated[int, typer.Option(help="Support images of a class.")] = 1,
-    queries: Annotated[int, typer.Option(help="Query images of a class.")] = 15,
-    width: Annotated[int, typer.Option(help="Filters in each block of the net.")] = 64,
-    repeats: Annotated[int, typer.Option(metavar="N", help="How often each is timed.")] = 15,
+    ways: Ways = 5,
+    shots: Shots = 1,
+    queries: Queries = 15,
+    width: Width = 64,
+    repeats: Repeats = 15,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -137,11 +143,11 @@ def adapt(
         list[str] | None,
         typer.Option(metavar="NAME", help="One of the learners; may be repeated. Default: some."),
     ] = None,
-    ways: Annotated[int, typer.Option(help="Classes in the task.")] = 5,
-    shots: Annotated[int, typer.Option(help="Support images of a class.")] = 1,
+    ways: Ways = 5,
+    shots: Shots = 1,
     queries: Annotated[int, typer.Option(help="Images of a class to answer.")] = 15,
-    width: Annotated[int, typer.Option(help="Filters in each block of the net.")] = 64,
-    repeats: Annotated[int, typer.Option(metavar="N", help="How often each is timed.")] = 15,
+    width: Width = 64,
+    repeats: Repeats = 15,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -186,10 +192,10 @@ def sampler(
     batch: Annotated[
         int, typer.Option(metavar="N", help="Tasks sampled at once, and in a training step.")
     ] = 4,
-    ways: Annotated[int, typer.Option(help="Classes in a task.")] = 5,
-    shots: Annotated[int, typer.Option(help="Support images of a class.")] = 1,
-    queries: Annotated[int, typer.Option(help="Query images of a class.")] = 15,
-    repeats: Annotated[int, typer.Option(metavar="N", help="How often each is timed.")] = 15,
+    ways: Ways = 5,
+    shots: Shots = 1,
+    queries: Queries = 15,
+    repeats: Repeats = 15,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
