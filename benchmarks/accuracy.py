@@ -16,15 +16,12 @@ import argparse
 import json
 import os
 import platform
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy_table import budget_table, full_table
-from benchmarks.learners import flags
 from benchmarks.pages import write_between
+from benchmarks.runs import trained
 
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 ROOT = Path(__file__).parents[1]
@@ -56,32 +53,10 @@ TRANSDUCTIVE = {"transductive": True}
 
 def train(name: str, seed: int, threads: int | None) -> Path:
     """The folder of a learner's run, trained or taken up again if need be."""
-    from quickstudy.hub.config import make_config
-    from quickstudy.hub.runs import open_run
-
-    folder = RUNS / f"{name}-{seed}"
-    command = [sys.executable, "-m", "quickstudy"]
-    more = [] if threads is None else ["--threads", str(threads)]
-    recipe = RECIPE[name in FULL]
     given = {**BESIDE, "learner": name, "seed": seed}
-    wanted = make_config(given, recipe)
-    if (folder / "config.json").exists():
-        if learned_alike(open_run(folder).config) == learned_alike(wanted):
-            subprocess.run([*command, "resume", folder], check=True)
-            return folder
-        shutil.rmtree(folder)
-    told = flags({**given, "recipe": recipe, "out": folder})
-    subprocess.run([*command, "train", *told, *more], check=True)
-    return folder
-
-
-def learned_alike(config: Any) -> dict[str, Any]:
-    """What of a configuration decides what is learned."""
-    from quickstudy.hub.recipes import plain_name
-
-    said = config.model_dump(exclude={"recipe", "threads", "device", "evaluate_every"})
-    every = config.evaluations_apart
-    return {**said, "learner": plain_name(config.learner), "evaluate_every": every}
+    if threads is not None:
+        given["threads"] = threads
+    return trained(RUNS / f"{name}-{seed}", given, RECIPE[name in FULL])
 
 
 def judge(name: str, seed: int, tasks: int, threads: int | None, kept: list[dict]) -> list[dict]:

@@ -15,13 +15,12 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import write_between
+from benchmarks.runs import flags, trained
 
 RESULTS = Path(__file__).parent / "results" / "learners.json"
 PAGE = Path(__file__).parents[1] / "docs" / "learners.md"
@@ -38,43 +37,11 @@ ALIKE = ("seed", "tasks", "steps", "ways", "shots", "queries")
 
 def train(name: str, seed: int) -> Path:
     """The folder of a learner's run, trained or taken up again if need be."""
-    from quickstudy.hub.runs import open_run
-
-    folder = RUNS / f"{name}-{seed}"
-    command = [sys.executable, "-m", "quickstudy"]
-    there = (folder / "config.json").exists()
-    if there and open_run(folder).config == wanted(name, seed):
-        subprocess.run([*command, "resume", folder], check=True)
-        return folder
-    told = flags({**given(name, seed), "out": folder, "overwrite": there})
-    subprocess.run([*command, "train", *told], check=True)
-    return folder
+    return trained(RUNS / f"{name}-{seed}", given(name, seed))
 
 
 def given(name: str, seed: int) -> dict[str, Any]:
     return {**COMMON, **OPTIONS.get(name, {}), "learner": name, "seed": seed}
-
-
-def wanted(name: str, seed: int) -> Any:
-    """The configuration that a learner's run is to have."""
-    from quickstudy.hub.config import make_config
-
-    return make_config(given(name, seed))
-
-
-def flags(options: dict[str, Any]) -> list[str]:
-    """Options as the command line takes them."""
-    told = []
-    for name, value in options.items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                told += [flag.removesuffix("s"), f"{key}={json.dumps(inner)}"]
-        elif isinstance(value, bool):
-            told += [flag] if value else []
-        else:
-            told += [flag, str(value)]
-    return told
 
 
 def figures(name: str, seed: int, tasks: int) -> dict[str, object]:

@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.learners import flags
 from benchmarks.pages import write_between
+from benchmarks.runs import flags
 from benchmarks.scaling_paper import PAGE, tables
 from quickstudy.core.batching import accumulate_gradients
 from quickstudy.core.tasks import tree_map

@@ -3,6 +3,7 @@
 import pytest
 from benchmarks import learners
 
+from quickstudy.hub.config import make_config
 from quickstudy.hub.runs import open_run
 
 QUICK = {
@@ -15,7 +16,8 @@ def test_a_run_of_other_options_is_trained_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(learners, "RUNS", tmp_path)
     monkeypatch.setattr(learners, "COMMON", QUICK)
     folder = learners.train("ProtoNet", 0)
-    assert open_run(folder).config == learners.wanted("ProtoNet", 0)
+    wanted = make_config(learners.given("ProtoNet", 0))
+    assert open_run(folder).config == wanted
     made = (folder / "manifest.json").stat().st_mtime_ns
     assert learners.train("ProtoNet", 0) == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == made, "it was there already"
