@@ -3,56 +3,73 @@
 from typing import Any
 
 Row = dict[str, Any]
-SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
+NONE_YET = "No figures yet: `python -m benchmarks.accuracy` makes them."
 PAPERS = {
     "ProtoNet": ("Snell et al. 2017, inductive", (98.8, 99.7, 96.0, 98.9)),
     "MAML": ("Finn et al. 2017, transductive", (98.7, 99.9, 95.8, 98.9)),
 }
-"""What the papers report, in the order of `SETTINGS`."""
+"""What the papers report of Omniglot, in the order of `SETTINGS`."""
+SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
+PLACES = {
+    "omniglot": "the 423 classes of Vinyals et al. 2016",
+    "grocery": "24 classes of Klasson et al. 2019 (84x84, in colour)",
+}
+"""What meta-test is of, by the first word of a protocol's name."""
 
 
 def full_table(rows: list[Row]) -> str:
-    """The learners of the full protocol: four settings each, the best of a column in bold.
+    """One learner a line and one setting a column, the best of a column in bold.
 
     Of the inductive ones and of the transductive ones, which are asked more queries at once.
     """
-    mine = [row for row in rows if row["full"]]
-    if not mine:
-        return "No figures yet: `python -m benchmarks.accuracy` makes them."
+    if not rows:
+        return NONE_YET
+    settings = sorted({setting(row) for row in rows})
     lines = [
-        "| | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in SETTINGS) + " | training |",
-        "|---|" + "--:|" * 5,
+        "| | " + " | ".join(f"{way}-way {shot}-shot" for way, shot in settings) + " | training |",
+        "|---|" + "--:|" * (len(settings) + 1),
     ]
     best: dict[Any, float] = {}
-    for row in mine:
+    for row in rows:
         kind = (setting(row), row["transductive"])
         best[kind] = max(best.get(kind, 0.0), row["accuracy"])
-    for name, mode in dict.fromkeys((row["learner"], row["transductive"]) for row in mine):
-        own = {setting(r): r for r in mine if (r["learner"], r["transductive"]) == (name, mode)}
-        cells = [cell(own.get(at), best.get((at, mode))) for at in SETTINGS]
-        lines.append(f"| {title(next(iter(own.values())))} | " + " | ".join(cells) + " | "
-                     f"{training(next(iter(own.values())))} |")  # fmt: skip
-        if name in PAPERS and mode == PAPERS[name][0].endswith("transductive"):
-            source, figures = PAPERS[name]
-            lines.append(f"| *{source}* | " + " | ".join(f"*{f}*" for f in figures) + " | |")
-    control = [cell(control_of(mine, at)) for at in SETTINGS]
-    lines.append("| raw pixels, nearest mean: nothing learned | " + " | ".join(control) + " | – |")
-    return "\n".join(lines) + "\n\n" + protocol(mine)
+    for name, mode in dict.fromkeys((row["learner"], row["transductive"]) for row in rows):
+        own = {setting(r): r for r in rows if (r["learner"], r["transductive"]) == (name, mode)}
+        first = next(iter(own.values()))
+        cells = " | ".join(cell(own.get(at), best.get((at, mode))) for at in settings)
+        lines.append(f"| {title(first)} | {cells} | {training(first)} |")
+        source, figures = PAPERS.get(name, ("", ()))
+        if "omniglot" in first["protocol"] and mode == source.endswith(" transductive") and source:
+            said = dict(zip(SETTINGS, figures, strict=True))
+            lines.append(
+                f"| *{source}* | " + " | ".join(f"*{said[at]}*" for at in settings) + " | |"
+            )
+    control = " | ".join(cell(control_of(rows, at)) for at in settings)
+    lines.append(f"| raw pixels, nearest mean: nothing learned | {control} | – |")
+    return "\n".join(lines) + "\n\n" + protocol(rows)
 
 
 def budget_table(rows: list[Row]) -> str:
-    """The other learners, ten minutes each, best first."""
-    mine = [row for row in rows if not row["full"]]
-    if not mine:
-        return "No figures yet: `python -m benchmarks.accuracy` makes them."
-    lines = ["| | 5-way 1-shot | ECE | training |", "|---|--:|--:|--:|"]
+    """One learner a line, best first, with how far off its probabilities are."""
+    if not rows:
+        return NONE_YET
+    way, shot = setting(rows[0])
+    lines = [f"| | {way}-way {shot}-shot | ECE | training |", "|---|--:|--:|--:|"]
     lines += [
         f"| {title(row)} | {cell(row)} | {100 * row['ece']:.1f} | {training(row)} |"
-        for row in sorted(mine, key=lambda row: -row["accuracy"])
+        for row in sorted(rows, key=lambda row: -row["accuracy"])
     ]
-    lines.append(f"| raw pixels, nearest mean: nothing learned | "
-                 f"{cell(control_of(mine, (5, 1)))} | – | – |")  # fmt: skip
-    return "\n".join(lines) + "\n\n" + protocol(mine)
+    control = cell(control_of(rows, (way, shot)))
+    lines.append(f"| raw pixels, nearest mean: nothing learned | {control} | – | – |")
+    return "\n".join(lines) + "\n\n" + protocol(rows)
+
+
+TABLES = {
+    "omniglot full": full_table,
+    "omniglot budget": budget_table,
+    "grocery": full_table,
+}
+"""How the rows of a protocol are shown."""
 
 
 def setting(row: Row) -> tuple[int, int]:
@@ -101,9 +118,19 @@ def protocol(rows: list[Row]) -> str:
     places_ = " or ".join(sorted({f"{row['device']} of {row['machine']}" for row in rows}))
     tasks = " or ".join(sorted({f"{row['tasks']:,}" for row in rows}))
     seeds = ", ".join(sorted({str(row["seed"]) for row in rows}))
+    data = rows[0]["protocol"].split()[0]
+    turned = {
+        "omniglot": " Rotations make new classes in meta-train only, where Snell et al. turn those "
+        "of meta-test as well."
+    }.get(data, "")
+    more = ", ".join(
+        f"{row['inner_steps']} of {row['learner']}"
+        for row in {row["learner"]: row for row in rows}.values()
+        if row.get("inner_steps")
+    )
+    steps = f" Inner steps when judged: {more}." if more else ""
     return (
-        f"Accuracy in per cent with 95 % interval over {tasks} meta-test tasks of the 423 classes "
-        f"of Vinyals et al. 2016, {queries}; rotations make new classes in meta-train only, "
-        f"where Snell et al. turn those of meta-test as well. Seed "
-        f"{seeds}. Trained on {threads} thread{'' if threads == '1' else 's'}, {places_}."
+        f"Accuracy in per cent with 95 % interval over {tasks} meta-test tasks of {PLACES[data]}, "
+        f"{queries}.{turned}{steps} Seed {seeds}. Trained on {threads} "
+        f"thread{'' if threads == '1' else 's'}, {places_}."
     )

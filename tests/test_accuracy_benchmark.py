@@ -4,7 +4,7 @@ import json
 
 import pytest
 from benchmarks import accuracy
-from benchmarks.accuracy_table import budget_table, full_table
+from benchmarks.accuracy_table import TABLES, full_table
 
 QUICK = {
     "ways": 3, "queries": 2, "steps": 2, "validation_tasks": 4, "validation_ways": 3, "threads": 1,
@@ -16,13 +16,14 @@ QUICK = {
 def quick(need, tmp_path, monkeypatch):
     """Runs and figures in a folder of their own, of nets of no size."""
     need.data("omniglot_28.npz")
+    need.data("grocery_81_jpeg84.npz")
     page = tmp_path / "page.md"
-    marks = [f"<!-- omniglot {what} -->\nold\n<!-- end -->" for what in ("full", "budget")]
+    marks = [f"<!-- {name} -->\nold\n<!-- end -->" for name in accuracy.PROTOCOLS]
     page.write_text("\n\n".join(["before", *marks, "after"]))
     monkeypatch.setattr(accuracy, "BESIDE", QUICK)
     monkeypatch.setattr(accuracy, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(accuracy, "RESULTS", tmp_path / "accuracy.json")
-    monkeypatch.setattr(accuracy, "PAGES", {page: ("omniglot full", "omniglot budget")})
+    monkeypatch.setattr(accuracy, "PAGES", {page: tuple(accuracy.PROTOCOLS)})
     return tmp_path
 
 
@@ -40,14 +41,19 @@ def test_what_is_there_is_taken_and_the_pages_say_it(quick, monkeypatch):
         *(("MAML", w, s, t) for w, s in accuracy.SETTINGS for t in (False, True)),
         *(("PTMAP", w, s, True) for w, s in accuracy.SETTINGS),
         ("MatchingNet", 5, 1, False),
+        *(("MAML", w, s, t) for w, s in ((5, 1), (5, 5)) for t in (False, True)),
     ]
+    assert [r["protocol"] for r in rows] == [
+        *["omniglot full"] * 12, "omniglot budget", *["grocery"] * 4
+    ]  # fmt: skip
+    assert {r["inner_steps"] for r in rows if r["learner"] == "MAML"} == {10}
     assert {r["embedding_of"] for r in rows if r["learner"] == "PTMAP"} == {"ProtoNet"}
     page = (quick / "page.md").read_text()
     assert page.startswith("before")
     assert page.endswith("after")
     assert "old" not in page
-    assert full_table(rows) in page
-    assert budget_table(rows) in page
+    for name, table in TABLES.items():
+        assert table([row for row in rows if row["protocol"] == name]) in page
     # Nothing is trained or judged twice, unless its run has changed.
     monkeypatch.setattr(accuracy, "figures", lambda *_: pytest.fail("judged again"))
     make(monkeypatch, "MAML", "PTMAP", "MatchingNet")
@@ -63,13 +69,15 @@ def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
             "learner": name, "way": way, "shot": shot, "transductive": mode, "accuracy": accuracy,
             "interval95": 0.002, "ece": 0.01, "queries": 15 if mode else 5, "tasks": 1000,
             "seed": 0,
-            "control": {"accuracy": 0.42, "interval95": 0.01}, "embedding_of": None, "full": True,
+            "control": {"accuracy": 0.42, "interval95": 0.01}, "embedding_of": None,
+            "protocol": "omniglot full", "inner_steps": 10 if mode else None,
             "training_s": 600.0, "threads": 1, "device": "cpu", "machine": "2 cores, x86_64",
         }  # fmt: skip
 
     text = full_table([row("ProtoNet", False, 0.98), row("MAML", True, 0.99, 20, 5)])
-    assert "| ProtoNet, inductive | **98.00 ± 0.20** | – | – | – | 10 min |" in text
-    assert "| MAML, transductive | – | – | – | **99.00 ± 0.20** | 10 min |" in text
+    assert "| ProtoNet, inductive | **98.00 ± 0.20** | – | 10 min |" in text
+    assert "| MAML, transductive | – | **99.00 ± 0.20** | 10 min |" in text
     assert text.index("ProtoNet, ind") < text.index("Snell et al. 2017") < text.index("Finn et al.")
-    assert "nothing learned | 42.00 ± 1.00 | – | – | 42.00 ± 1.00 |" in text
+    assert "nothing learned | 42.00 ± 1.00 | 42.00 ± 1.00 |" in text
+    assert "Inner steps when judged: 10 of MAML." in text
     assert "5 queries a class inductive and 15 queries a class transductive" in text

@@ -47,6 +47,30 @@ def test_replaying_the_steps_gives_the_same_gradient(make, steps, kept):
         torch.testing.assert_close(replayed, kept, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("kept", [0, 1, None])
+@pytest.mark.parametrize("steps", [0, 1, 2, 6, 12])
+def test_a_first_gradient_that_is_known_is_taken_for_the_losses_own(steps, kept):
+    found, asked_at = [], []
+
+    def loss(params, step):
+        asked_at.append(step)
+        return cubic(params, step)
+
+    for known in (False, True):
+        params = start()
+        rule = SGD(0.1, momentum=0.6)
+        first = None
+        if known:
+            slope = torch.autograd.grad(cubic(params, 0), [*params.values()], create_graph=True)
+            first = dict(zip(params, slope, strict=True))
+        end = descend(rule, loss if known else cubic, params, steps, kept=kept, first=first)
+        value = (end["w"] ** 2).sum() + end["b"].prod()
+        found.append((value, *torch.autograd.grad(value, [*params.values()])))
+    assert 0 not in asked_at
+    for asked, given in zip(*found, strict=True):
+        torch.testing.assert_close(given, asked, rtol=1e-12, atol=1e-12)
+
+
 def test_no_step_that_keeps_its_graph_is_refused():
     with pytest.raises(TaskError, match="no fewer than zero steps keep their graphs, got -1"):
         descend(SGD(0.1), cubic, start(), 3, kept=-1)

@@ -99,7 +99,7 @@ def test_folders_that_cannot_become_tasks(folders, tmp_path, trained, call, name
         (["--learner-option", "x"], "--learner-option must be NAME=VALUE, got 'x'"),
         (
             ["--recipe", "x"],
-            "--recipe must be one of demo, fonts, paper-5way-1shot, paper-5way-5shot, "
+            "--recipe must be one of demo, fonts, grocery, paper-5way-1shot, paper-5way-5shot, "
             "paper-20way-1shot, paper-20way-5shot, got 'x'",
         ),
         (["--data", "glyhps"], "did you mean glyphs?"),

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from quickstudy.core import SGD, Batching, Examples, LearnedRates, Task, examples, fit, stack
+from quickstudy.core.batching import accumulate_gradients
+from quickstudy.core.tasks import tree_map
 from quickstudy.data import Blobs
 from quickstudy.errors import TaskError
 from quickstudy.learners import ANIL, MAML, MetaSGD, Reptile
@@ -46,6 +48,53 @@ def test_anil_is_maml_where_the_body_cannot_move(first_order):
     torch.testing.assert_close(ours, theirs)
     for name, grad in gradients(maml).items():
         torch.testing.assert_close(gradients(anil)[name], grad)
+
+
+@pytest.mark.parametrize("make", [MAML, MetaSGD])
+@pytest.mark.parametrize("first_order", [False, True])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+@pytest.mark.parametrize("batching", ["loop", "vmap"])
+def test_a_first_step_by_the_head_alone_is_exact(make, first_order, steps, batching):
+    torch.manual_seed(0)
+    options = {"steps": steps, "first_order": first_order}
+    quick = make(MLP(5, [8], 8), **options).double()
+    whole = copy.deepcopy(quick)
+    whole.equal_rows = False  # takes the first step as any other
+    full, fewer = random_task(), random_task()
+    fewer.support.mask[:2] = 0
+    absent = random_task()
+    absent.support.mask[absent.support.y[:, 1] > 0] = 0
+    absent.query.mask[absent.query.y[:, 1] > 0] = 0
+    tasks = tree_map(torch.Tensor.double, stack([full, fewer, absent]))
+    losses = [accumulate_gradients(each, tasks, Batching(batching)) for each in (quick, whole)]
+    torch.testing.assert_close(*losses, rtol=1e-12, atol=1e-12)
+    assert gradients(quick).keys() == gradients(whole).keys()
+    for name, grad in gradients(whole).items():
+        torch.testing.assert_close(gradients(quick)[name], grad, rtol=1e-10, atol=1e-12)
+
+
+def test_one_step_of_a_way_free_head_takes_no_backward_pass_of_the_body():
+    class Watched(torch.autograd.Function):
+        backwards = 0
+
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            Watched.backwards += 1
+            return grad
+
+    class Body(MLP):
+        def forward(self, x):
+            return Watched.apply(super().forward(x))
+
+    task = random_task()
+    for steps, passes in ((1, 0), (3, 2)):
+        Watched.backwards = 0
+        MAML(Body(5, [8], 8), steps=steps).adapt(task.support)
+        assert Watched.backwards == passes
 
 
 def test_anil_adapts_the_head_alone_and_trains_the_body_through_it():

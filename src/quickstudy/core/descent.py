@@ -25,6 +25,7 @@ def descend(
     first_order: bool = False,
     kept: int | None = None,
     slopes: Slopes | None = None,
+    first: Params | None = None,
 ) -> Params:
     """Follow a rule down a loss: MAML's inner loop, and the unroll of a learned optimizer.
 
@@ -43,6 +44,8 @@ def descend(
             nothing else there that needs a gradient. Inside of torch's transforms all are kept.
         slopes: a quicker way to the loss's derivatives in the steps that keep no graph, compiled
             ones say.
+        first: the gradient at `params`, from which they are differentiated as well, for whoever
+            has it at less cost than the loss's; asked of the loss where None.
 
     Returns:
         The parameters after the last step.
@@ -62,11 +65,15 @@ def descend(
         raise TaskError(f"no fewer than zero steps keep their graphs, got {kept}")
     state = rule.init(params)
     second_order = torch.is_grad_enabled() and not first_order
-    done = 0 if kept is None else max(0, steps - kept)
+    begin = 0
+    if first is not None and steps:
+        params, state = rule.update(params, first, state)
+        begin = 1
+    done = begin if kept is None else max(begin, steps - kept)
     if not second_order or transformed():
-        done = 0
-    if done:
-        params, state = replayed(rule, loss, params, state, done, slopes)
+        done = begin
+    if done > begin:
+        params, state = replayed(rule, loss, params, state, range(begin, done), slopes)
     for after in _follow(rule, loss, params, state, range(done, steps), second_order):
         params = after
     return params

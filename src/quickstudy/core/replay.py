@@ -45,7 +45,7 @@ class Steps(NamedTuple):
         rule: how to move.
         loss: of the parameters.
         start: where to start.
-        number: how many.
+        which: their numbers, as the loss is told them.
         slopes: a quicker way to the loss's derivatives; None where there is none.
         learned: the rule's parameters that ask for gradients.
     """
@@ -53,7 +53,7 @@ class Steps(NamedTuple):
     rule: UpdateRule
     loss: Loss
     start: Place
-    number: int
+    which: range
     slopes: Slopes | None
     learned: Sequence[Tensor]
 
@@ -65,7 +65,8 @@ class Steps(NamedTuple):
     @property
     def apart(self) -> int:
         """Of every how many steps the place is kept."""
-        return 1 if self.number <= ALL_KEPT else math.ceil(self.number**0.5)
+        count = len(self.which)
+        return 1 if count <= ALL_KEPT else math.ceil(count**0.5)
 
     def after(self, place: Place, step: int) -> tuple[Place, Params]:
         """Where a step leads, without a graph; and the gradient that it took."""
@@ -79,16 +80,16 @@ def replayed(
     loss: Loss,
     params: Params,
     state: RuleState,
-    count: int,
+    which: range,
     slopes: Slopes | None = None,
 ) -> Place:
-    """Parameters and the rule's state after so many steps, as `descend` takes them.
+    """Parameters and the rule's state after these steps, as `descend` takes them.
 
     Raises:
         TaskError: (in the backward pass) the loss reads another tensor that needs a gradient.
     """
     learned = [p for p in rule.parameters() if p.requires_grad]
-    steps = Steps(rule, loss, Place(params, state), count, slopes, learned)
+    steps = Steps(rule, loss, Place(params, state), which, slopes, learned)
     ends = _Replayed.apply(steps, *leaves(steps.start), *learned)  # type: ignore[no-untyped-call]
     return _like(steps.start, ends)
 
@@ -98,13 +99,13 @@ class _Replayed(torch.autograd.Function):
     def forward(ctx: Any, steps: Steps, *tensors: Tensor) -> tuple[Tensor, ...]:
         place, kept = tree_map(Tensor.detach, steps.start), []
         states, drawn = [_generators(tensors)], True
-        for step in range(steps.number):
+        for at, step in enumerate(steps.which):
             here = place
             place, slope = steps.after(place, step)
             if drawn:  # by dropout, say
                 states.append(_generators(tensors))
                 drawn = not all(map(torch.equal, states[0], states[1]))
-            if step % steps.apart == 0:
+            if at % steps.apart == 0:
                 kept.append((here, slope if steps.slopes and steps.apart == 1 else None))
         ctx.steps, ctx.kept, ctx.states = steps, kept, states if drawn else None
         ctx.versions = [t._version for t in steps.read]
@@ -130,17 +131,17 @@ def _way_back(
 ) -> list[Tensor]:
     """Gradients for the start and for what the rule has learned; numbers are drawn as before."""
     totals = [torch.zeros_like(p) for p in steps.learned]
-    for first in reversed(range(0, steps.number, steps.apart)):
+    for first in reversed(range(0, len(steps.which), steps.apart)):
         places: list[Kept] = [kept[first // steps.apart]]
-        for step in range(first, min(first + steps.apart, steps.number) - 1):
+        for at in range(first, min(first + steps.apart, len(steps.which)) - 1):
             if states:
-                _draw_again(states[step], steps.read)
-            places.append((steps.after(places[-1][0], step)[0], None))
+                _draw_again(states[at], steps.read)
+            places.append((steps.after(places[-1][0], steps.which[at])[0], None))
         while places:
-            step = first + len(places) - 1
+            at = first + len(places) - 1
             if states:
-                _draw_again(states[step], steps.read)
-            *grads, for_learned = _back(steps, *places.pop(), step, grads)
+                _draw_again(states[at], steps.read)
+            *grads, for_learned = _back(steps, *places.pop(), steps.which[at], grads)
             for total, more in zip(totals, for_learned, strict=True):
                 total += more
     return [*grads, *totals]

@@ -11,12 +11,12 @@ from quickstudy.core import SGD, Examples, Inputs, Learner, State, Task, UpdateR
 from quickstudy.core.functional import forbid_absent
 from quickstudy.core.learner import Objective, objective_named
 from quickstudy.core.replay import ALL_KEPT
-from quickstudy.core.slopes import transformed
+from quickstudy.core.slopes import gradient_of, transformed
 from quickstudy.core.tasks import leaves, zero_padding
 from quickstudy.errors import TaskError
 from quickstudy.learners.compiled import slopes_of
 from quickstudy.learners.embedding import features_of
-from quickstudy.learners.head import Head, prototype_rows, usual_rate
+from quickstudy.learners.head import Head, prototype_rows, sees_shift, usual_rate
 from quickstudy.nets.norm import (
     has_batch_statistics,
     in_training,
@@ -32,11 +32,13 @@ class Inner(NamedTuple):
         start: the parameters that move, where they start.
         loss: these and the step, 0..steps-1, to the support's objective.
         state: these after a step, and that step, to what `predict` needs.
+        counts: the support examples of each way.
     """
 
     start: dict[str, Tensor]
     loss: Callable[[dict[str, Tensor], int], Tensor]
     state: Callable[[dict[str, Tensor], int], State]
+    counts: Float[Tensor, " way"]
 
 
 class MAML(Learner):
@@ -46,10 +48,9 @@ class MAML(Learner):
     their section 5.2. Differs: the head is way-free unless `outputs` asks for the paper's: every
     class starts from the same row (Ye & Chao 2022, How to train your MAML, section 5), zeros
     with cross-entropy, so one model serves any number of ways and the order of the classes does
-    not matter; as all rows are equal at first, the first inner step moves the head alone. Batch
-    norms use
-    the support's statistics, which travel in the state, so prediction is inductive; the paper's
-    own results let queries share theirs, here `transductive`.
+    not matter; as all rows are equal at first, the first inner step moves the head alone, and costs
+    a forward pass. Batch norms use the support's statistics, which travel in the state, so
+    prediction is inductive; the paper's own results let queries share theirs, here `transductive`.
 
     Args:
         net: inputs [n, *input] to features [n, d]; says d in its attribute `features`.
@@ -83,8 +84,10 @@ class MAML(Learner):
     family = "gradient"
     paper = "Finn et al. 2017, Model-agnostic meta-learning"
     meta_learned = "where the net starts; with `outputs`, also the head"
-    adapt_cost = "`steps` forward and backward passes of the support"
+    adapt_cost = "`steps` forward and backward passes; a way-free head's first is forward only"
     steps_argument = "steps"
+    equal_rows: ClassVar[bool] = True
+    """Whether all rows of a way-free head are equal at the start."""
 
     def __init__(
         self,
@@ -139,14 +142,17 @@ class MAML(Learner):
         support = zero_padding(support)
         inner = self._inner(support)
         first_order = self._constant()
+        first = self._first_slope(inner, support, constant=first_order)
         second = torch.is_grad_enabled() and not first_order and not transformed()
         kept, slopes = None, None
         if second and not self._reads_more(support):
             kept = graphs_kept(self.steps, len(support.mask), queries)
-            if self.compiled:
+            if self.compiled and self.steps > (first is not None):
                 slopes = slopes_of(self, lambda part: self._inner(part).loss, inner.start, support)
                 kept = 0 if slopes else kept
-        params = descend(self.rule, inner.loss, inner.start, self.steps, first_order, kept, slopes)
+        params = descend(
+            self.rule, inner.loss, inner.start, self.steps, first_order, kept, slopes, first
+        )
         return inner.state(params, self.steps - 1)
 
     def predict(self, state: State, x: Inputs) -> Tensor:
@@ -190,11 +196,36 @@ class MAML(Learner):
             end = {name: p.clone() if p is start[name] else p for name, p in end.items()}
             return self._state(end, support, counts)
 
-        return Inner({n: p for n, p in start.items() if self._moves(n)}, loss, state)
+        moving = {n: p for n, p in start.items() if self._moves(n)}
+        return Inner(moving, loss, state, counts)
 
     def _start(self, support: Examples) -> dict[str, Tensor]:
         """All parameters before the first inner step."""
         return self._named(self.head.start(support.y.shape[1]))
+
+    def _first_slope(
+        self, inner: Inner, support: Examples, constant: bool
+    ) -> dict[str, Tensor] | None:
+        """The gradient at the start where it is the head's alone, so that a forward pass will do.
+
+        What reaches an embedding from the loss is sum_k (p_k - y_k) row_k: with equal rows nothing,
+        wherever the body stands, so the second derivative says no more. None with other heads.
+        """
+        if not (self.equal_rows and self.steps and self.outputs is None):
+            return None
+        if sees_shift(self.objective):
+            return None
+        rows = {name: p for name, p in inner.start.items() if name.startswith("head.")}
+
+        def loss(rows: dict[str, Tensor], step: int) -> Tensor:
+            return self.measure(self._logits(rows, z, inner.counts), support.y, support.mask)
+
+        second_order = torch.is_grad_enabled() and not constant
+        with torch.set_grad_enabled(second_order):
+            net = _within("net.", inner.start)
+            z = in_training(self.net, support.x, mask=support.mask, params=net)
+            slope = gradient_of(loss, constant=not second_order)(rows, 0)
+        return {name: slope.get(name, torch.zeros_like(p)) for name, p in inner.start.items()}
 
     def _prototype_start(self, support: Examples) -> dict[str, Tensor]:
         """The net's parameters and the head that its prototypes of the support make."""

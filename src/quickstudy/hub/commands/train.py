@@ -26,8 +26,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Start from a recipe's options: demo, fonts, paper-5way-1shot, paper-5way-5shot, "
-            "paper-20way-1shot, paper-20way-5shot.",
+            help="Start from a recipe's options: demo, fonts, grocery, paper-5way-1shot, "
+            "paper-5way-5shot, paper-20way-1shot, paper-20way-5shot.",
         ),
     ] = None,
     data: Annotated[
