@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from quickstudy.core import SGD, LearnedRates, descend
+from quickstudy.core import SGD, LearnedRates, UpdateRule, descend
 from quickstudy.errors import TaskError
 
 
@@ -43,6 +43,31 @@ def test_replaying_the_steps_gives_the_same_gradient(make, steps, kept):
         asked = [*params.values(), *(rule.parameters() if steps else ())]
         value = (end["w"] ** 2).sum() + end["b"].prod()
         found.append((value, *torch.autograd.grad(value, asked)))
+    for kept, replayed in zip(*found, strict=True):
+        torch.testing.assert_close(replayed, kept, rtol=1e-12, atol=1e-12)
+
+
+class Slowing(UpdateRule):
+    """Descent whose rate falls with a counter, a whole number."""
+
+    def init(self, params):
+        return torch.tensor(1), torch.ones((), dtype=torch.float64)
+
+    def update(self, params, grads, state):
+        count, factor = state
+        params = {k: p - 0.1 * factor / count * grads[k] for k, p in params.items()}
+        return params, (count + 1, factor * (1 + params["w"].sum()))
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("steps", [2, 12])
+def test_a_rules_state_may_hold_whole_numbers(steps, kept):
+    found = []
+    for number in (None, kept):
+        params = start()
+        end = descend(Slowing(), cubic, params, steps, kept=number)
+        value = (end["w"] ** 2).sum() + end["b"].prod()
+        found.append((value, *torch.autograd.grad(value, [*params.values()])))
     for kept, replayed in zip(*found, strict=True):
         torch.testing.assert_close(replayed, kept, rtol=1e-12, atol=1e-12)
 

@@ -185,6 +185,8 @@ def test_a_checkout_is_converted_and_learned(cache, few_photos, call, tmp_path):
     said = call("data", "prepare", "grocery", "--from", folder)
     assert (said.code, said.out) == (0, f"grocery is ready: {cache / GROCERY_FILE}\n")
     assert os.listdir(cache) == [GROCERY_FILE]
+    again = call("data", "prepare", "grocery", "--from", tmp_path / "none")
+    assert f"(it was there already: {tmp_path / 'none'} was not looked at)" in again.out
     assert "4 classes, 24 images, 6 a class: " in call("data", "show", "grocery").out
 
     run, mine = tmp_path / "run", tmp_path / "mine"

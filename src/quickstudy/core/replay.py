@@ -166,7 +166,7 @@ def _back(
     steps: Steps, place: Place, slope: Params | None, step: int, grads: Any
 ) -> tuple[Any, ...]:
     """Gradients for where a step began, and last those for what the rule has learned."""
-    place = tree_map(lambda t: t.detach().requires_grad_(), place)
+    place = tree_map(lambda t: t.detach().requires_grad_(t.is_floating_point()), place)
     slope, product = _derivatives(steps, place.params, slope, step)
     found = {name: g.detach().requires_grad_() for name, g in slope.items()}
     with torch.enable_grad():
@@ -220,7 +220,9 @@ def _along(ends: list[Tensor], asked: list[Tensor], vectors: list[Tensor]) -> li
     if not pairs:
         return [torch.zeros_like(t) for t in asked]
     moving, along = map(list, zip(*pairs, strict=True))
-    return list(torch.autograd.grad(moving, asked, along, materialize_grads=True))
+    able = [t for t in asked if t.requires_grad]  # not the whole numbers in a rule's state
+    found = iter(torch.autograd.grad(moving, able, along, materialize_grads=True))
+    return [next(found) if t.requires_grad else torch.zeros_like(t) for t in asked]
 
 
 def _like(tree: T, tensors: Any) -> T:

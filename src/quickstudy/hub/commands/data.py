@@ -153,8 +153,9 @@ def prepare(data: Name, mirror: Mirror = None, json: Json = False) -> None:
 
     known = {row.name: row for row in list_sources()}
     row = known.get(data.lower())
+    there = row is not None and row.path is not None
     if row and row.published:
-        if not row.path:
+        if not there:
             with screen.transfer(screen.err(), row.name, row.download) as told:
                 obtain(row.name, mirror=mirror, progress=told)
     elif mirror is not None:
@@ -174,7 +175,8 @@ def prepare(data: Name, mirror: Mirror = None, json: Json = False) -> None:
         return
     beside = "".join(f", {path.with_name(other)}" for other in row.others) if row and path else ""
     where = f": {path}{beside}" if path else ""
-    screen.out().print(f"{name} is ready{where}", markup=False)
+    unread = f" (it was there already: {mirror} was not looked at)" if mirror and there else ""
+    screen.out().print(f"{name} is ready{where}{unread}", markup=False)
 
 
 @app.command()
