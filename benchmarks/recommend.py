@@ -63,7 +63,7 @@ def measure_learned(names: Sequence[str]) -> dict[str, Any]:
 def table(result: dict[str, Any], metric: str, sizes: Sequence[int] = SHOTS) -> str:
     """A markdown table of one metric, the best model after a middling support set first."""
     found = {(row["model"], row["shots"]): row for row in result["rows"] if row[metric] is not None}
-    models = {model for model, _ in found}
+    models = dict.fromkeys(model for model, _ in found)  # ties stay in the order of the results
     sign = 1 if metric == "rmse" else -1
     middle = sizes[len(sizes) // 2]
     lines = ["| after | " + " | ".join(map(str, sizes)) + " |", "|---" * (1 + len(sizes)) + "|"]
