@@ -124,7 +124,7 @@ def protocol(rows: list[Row]) -> str:
         "of meta-test as well."
     }.get(data, "")
     more = ", ".join(
-        f"{row['inner_steps']} of {row['learner']}"
+        f"{row['inner_steps']} at {row['inner_rate']} of {row['learner']}"
         for row in {row["learner"]: row for row in rows}.values()
         if row.get("inner_steps")
     )

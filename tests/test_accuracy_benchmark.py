@@ -70,7 +70,7 @@ def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
             "interval95": 0.002, "ece": 0.01, "queries": 15 if mode else 5, "tasks": 1000,
             "seed": 0,
             "control": {"accuracy": 0.42, "interval95": 0.01}, "embedding_of": None,
-            "protocol": "omniglot full", "inner_steps": 10 if mode else None,
+            "protocol": "omniglot full", "inner_steps": 10 if mode else None, "inner_rate": 0.01,
             "training_s": 600.0, "threads": 1, "device": "cpu", "machine": "2 cores, x86_64",
         }  # fmt: skip
 
@@ -79,5 +79,5 @@ def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
     assert "| MAML, transductive | – | **99.00 ± 0.20** | 10 min |" in text
     assert text.index("ProtoNet, ind") < text.index("Snell et al. 2017") < text.index("Finn et al.")
     assert "nothing learned | 42.00 ± 1.00 | 42.00 ± 1.00 |" in text
-    assert "Inner steps when judged: 10 of MAML." in text
+    assert "Inner steps when judged: 10 at 0.01 of MAML." in text
     assert "5 queries a class inductive and 15 queries a class transductive" in text

@@ -43,7 +43,7 @@ def test_the_json_of_an_evaluation(trained, call):
     result = said.json
     assert list(result) == [
         "run", "data", "split", "accuracy", "interval95", "ece", "tasks", "ways", "shots",
-        "queries", "unlabelled", "inner_steps", "control", "transductive", "seed",
+        "queries", "unlabelled", "inner_steps", "inner_rate", "control", "transductive", "seed",
     ]  # fmt: skip
     assert 0 <= result["accuracy"] <= 1
     assert 0 <= result["ece"] <= 1

@@ -9,7 +9,13 @@ import quickstudy as qs
 from hub.folders import draw_folder
 from quickstudy.errors import RunError
 from quickstudy.hub.config import make_config
-from quickstudy.hub.evaluating import Setting, evaluate_run, inner_steps_of, taking_steps
+from quickstudy.hub.evaluating import (
+    Setting,
+    adapting_by,
+    evaluate_run,
+    inner_rate_of,
+    inner_steps_of,
+)
 from quickstudy.hub.sweeps import sweep_run
 from quickstudy.hub.training import train
 
@@ -21,7 +27,7 @@ SMALL = {
 QUICK = ["--ways", "2", "--queries", "2", "--tasks", "4", "--threads", "1"]
 KEYS = [
     "run", "data", "split", "accuracy", "interval95", "ece", "tasks", "ways", "shots", "queries",
-    "unlabelled", "inner_steps", "control", "transductive", "seed",
+    "unlabelled", "inner_steps", "inner_rate", "control", "transductive", "seed",
 ]  # fmt: skip
 
 
@@ -207,6 +213,8 @@ def test_the_gap_of_an_error_is_positive_where_it_is_larger(tmp_path, call, need
         (["--inner-steps", "1,-1"], "--inner-steps must be at least 0, got -1"),
         (["--inner-steps", "1,2"], "ProtoNet adapts without inner steps, so it takes no --inner-s"),
         (["--inner-steps", "1"], "ProtoNet adapts without inner steps, so it takes no --inner-s"),
+        (["--inner-rate", "0.1"], "ProtoNet adapts without inner steps, so it takes no --inner-r"),
+        (["--inner-rate", "-1"], "--inner-rate must be positive, got -1"),
         (["--shots", "1,9"], "9 shot + 2 queries need 11"),
         (["--data", "nowhere", "--data", "omniglot"], "no such folder"),
         (["--plot", "/proc/none/out.png"], "cannot write"),
@@ -229,20 +237,34 @@ def test_the_same_data_twice_is_refused(maml, photos, call):
     assert (said.code, said.err[:40]) == (2, "error: --data must name each data once, ")
 
 
-def test_another_number_of_steps_is_for_the_meantime():
+def test_other_steps_are_for_the_meantime():
     for learner in (qs.MAML(qs.MLP(2), steps=3), qs.Reptile(qs.MLP(2), steps=3)):
-        with taking_steps(learner, 7):
-            assert inner_steps_of(learner) == 7
-        with pytest.raises(ZeroDivisionError), taking_steps(learner, 0):
+        with adapting_by(learner, 7, 0.25):
+            assert (inner_steps_of(learner), inner_rate_of(learner)) == (7, 0.25)
+        with pytest.raises(ZeroDivisionError), adapting_by(learner, 0):
             _ = 1 / 0
-        assert inner_steps_of(learner) == 3
-    with taking_steps(learner, 0):  # all classes are alike before the first step
+        assert (inner_steps_of(learner), inner_rate_of(learner)) == (3, 0.1)
+    with adapting_by(learner, 0):  # all classes are alike before the first step
         support = qs.examples(torch.rand(4, 2), [0, 1, 0, 1], way=2)
         logits = learner.predict(learner.adapt(support), torch.rand(3, 2))
     torch.testing.assert_close(logits[:, 0], logits[:, 1])
-    assert inner_steps_of(qs.NearestMean()) is None
-    with pytest.raises(RunError, match="NearestMean adapts without inner steps"):
-        taking_steps(qs.NearestMean(), 1).__enter__()
+    assert inner_steps_of(qs.NearestMean()) is inner_rate_of(qs.NearestMean()) is None
+    for given, flag in (((1,), "steps"), ((None, 0.1), "rate")):
+        with pytest.raises(RunError, match=f"NearestMean adapts without .* no --inner-{flag}"):
+            adapting_by(qs.NearestMean(), *given).__enter__()
+    learned = qs.MetaSGD(qs.MLP(2))
+    assert inner_rate_of(learned) is None
+    with pytest.raises(RunError, match="MetaSGD has no one inner rate to change"):
+        adapting_by(learned, 1, 0.1).__enter__()
+
+
+def test_a_rate_changes_what_is_learned(maml, call):
+    told = ["evaluate", maml, *QUICK, "--inner-steps", "4", "--json"]
+    own = call(*told).json
+    assert own["inner_rate"] == 0.1
+    slow = call(*told, "--inner-rate", "1e-9").json
+    assert slow["inner_rate"] == 1e-9
+    assert (slow["ece"], slow["inner_steps"]) != (own["ece"], 0)
 
 
 def test_steps_change_what_is_learned(sine):

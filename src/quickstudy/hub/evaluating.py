@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from quickstudy.core import (
+    SGD,
     Batching,
     Evaluation,
     Learner,
@@ -38,6 +39,7 @@ class Setting(NamedTuple):
         tasks: how many tasks.
         seed: of the generator that draws them.
         inner_steps: that adapting takes; the learner's own where None.
+        inner_rate: how far each of them goes; likewise.
         unlabelled: support examples a class without a label; as in the model's meta-train tasks
             where None.
     """
@@ -48,6 +50,7 @@ class Setting(NamedTuple):
     tasks: int = 1000
     seed: int = 0
     inner_steps: int | None = None
+    inner_rate: float | None = None
     unlabelled: int | None = None
 
     @property
@@ -91,9 +94,11 @@ class Setting(NamedTuple):
             ("seed", "inner_steps", "unlabelled"), 0
         )
         for name, value in self._asdict().items():
-            if value is not None and value < least[name]:
+            if value is not None and value < least.get(name, value):
                 flag = name.replace("_", "-")
                 raise RunError(f"--{flag} must be at least {least[name]}, got {value}")
+        if self.inner_rate is not None and not 0 < self.inner_rate < math.inf:
+            raise RunError(f"--inner-rate must be positive, got {self.inner_rate}")
 
 
 def control_of(
@@ -111,27 +116,40 @@ def inner_steps_of(learner: Learner) -> int | None:
     return None if name is None else int(getattr(learner, name))
 
 
+def inner_rate_of(learner: Learner) -> float | None:
+    """How far each inner step goes; None where there are none, or their rates are learned."""
+    holder = _holder_of_rate(learner)
+    return None if holder is None else float(holder.rate)
+
+
+def _holder_of_rate(learner: Learner) -> Any:
+    if learner.steps_argument is None:
+        return None
+    rule = getattr(learner, "rule", None)
+    holder = rule if isinstance(rule, SGD) else learner if rule is None else None
+    return holder if isinstance(getattr(holder, "rate", None), int | float) else None
+
+
 @contextlib.contextmanager
-def taking_steps(learner: Learner, steps: int | None) -> Iterator[None]:
-    """The learner, adapting with another number of inner steps meanwhile; its own where None.
+def adapting_by(learner: Learner, steps: int | None, rate: float | None = None) -> Iterator[None]:
+    """The learner, with other inner steps meanwhile; its own where None.
 
     Raises:
-        RunError: it adapts without inner steps.
+        RunError: it adapts without inner steps, or at rates that are learned.
     """
-    if steps is None:
+    cls, name, holder = type(learner).__name__, learner.steps_argument, _holder_of_rate(learner)
+    if name is None and (steps is not None or rate is not None):
+        flag = "--inner-steps" if steps is not None else "--inner-rate"
+        raise RunError(f"{cls} adapts without inner steps, so it takes no {flag}")
+    if rate is not None and holder is None:
+        raise RunError(f"{cls} has no one inner rate to change: it learns its own; wanted SGD's")
+    changes = [(learner, name or "", steps), (holder, "rate", rate)]
+    with contextlib.ExitStack() as own:
+        for owner, attribute, value in changes:
+            if value is not None:
+                own.callback(setattr, owner, attribute, getattr(owner, attribute))
+                setattr(owner, attribute, value)
         yield
-        return
-    name = learner.steps_argument
-    if name is None:
-        raise RunError(
-            f"{type(learner).__name__} adapts without inner steps, so it takes no --inner-steps"
-        )
-    own = getattr(learner, name)
-    setattr(learner, name, steps)
-    try:
-        yield
-    finally:
-        setattr(learner, name, own)
 
 
 def score_of(
@@ -145,10 +163,10 @@ def score_of(
     """What a learner gets on the tasks of a setting.
 
     Raises:
-        RunError: inner steps for a learner that adapts without.
+        RunError: inner steps, or a rate, for a learner that adapts without.
     """
     judged, done = [], 0
-    with taking_steps(learner, setting.inner_steps):
+    with adapting_by(learner, setting.inner_steps, setting.inner_rate):
         for part in evaluations(
             learner, source, tasks=setting.tasks, seed=setting.seed, batching=batching or Batching()
         ):
@@ -181,11 +199,11 @@ def judge(
     Returns:
         accuracy and interval95 in 0..1, ece (or squared_error and interval95; of a table also
         units and rmse, of a learner that says how sure it is nll and coverage90), tasks, ways,
-        shots, queries, unlabelled, inner_steps, control (name, and the same figures),
+        shots, queries, unlabelled, inner_steps, inner_rate, control (name, and the same figures),
         transductive, seed.
 
     Raises:
-        RunError: inner steps for a learner that adapts without.
+        RunError: inner steps, or a rate, for a learner that adapts without.
     """
     batching = batching or Batching()
     score = score_of(learner, source, setting, batching=batching, tick=tick)
@@ -210,6 +228,7 @@ def as_row(
         "queries": setting.queries,
         "unlabelled": setting.unlabelled or 0,
         "inner_steps": steps,
+        "inner_rate": inner_rate_of(learner) if setting.inner_rate is None else setting.inner_rate,
         "control": {"name": control[0], **_scored(control[1], data)},
         "transductive": learner.transductive,
         "seed": setting.seed,

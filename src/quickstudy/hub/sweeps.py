@@ -11,11 +11,11 @@ from quickstudy.errors import DataError, RunError
 from quickstudy.hub.evaluating import (
     Setting,
     Tick,
+    adapting_by,
     as_row,
     control_of,
     inner_steps_of,
     score_of,
-    taking_steps,
 )
 from quickstudy.hub.source import Source, Split
 from quickstudy.hub.subjects import Subject, open_domain, open_subject
@@ -90,8 +90,8 @@ def sweep_run(
         subject = subject.read_by(learner, learner_options)
     elif learner_options:
         subject = subject.told(learner_options)
-    for steps in inner_steps:
-        with taking_steps(subject.learner, steps):  # refused before anything runs
+    for number in inner_steps or (None,):
+        with adapting_by(subject.learner, number, setting.inner_rate):  # refused before it runs
             pass
     domains, passed_over = _domains(subject, data, split)
     if setting.unlabelled is None:

@@ -64,6 +64,9 @@ def evaluate(
             "the first number of shots.",
         ),
     ] = None,
+    inner_rate: Annotated[
+        float | None, typer.Option(help="Rate of these steps; the model's own if not given.")
+    ] = None,
     queries: Annotated[
         int | None, typer.Option(help="Query examples of a class or group; likewise.")
     ] = None,
@@ -93,6 +96,7 @@ def evaluate(
       quickstudy evaluate runs/a --data omniglot --ways 20 --tasks 1000 --json
       quickstudy evaluate runs/a --data photos/ --shots 5
       quickstudy evaluate runs/a --shots 1,2,5,10 --inner-steps 0,1,2,5,10 --plot out.png
+      quickstudy evaluate runs/a --inner-steps 10 --inner-rate 0.01
       quickstudy evaluate runs/a --data omniglot --data photos/
       quickstudy evaluate runs/a --learner ptmap --queries 15
     """
@@ -110,7 +114,14 @@ def evaluate(
     with screen.counting(screen.err(), "tasks") as tick:
         swept = sweep_run(
             run,
-            Setting(ways=ways, queries=queries, tasks=tasks, seed=seed, unlabelled=unlabelled),
+            Setting(
+                ways=ways,
+                queries=queries,
+                tasks=tasks,
+                seed=seed,
+                inner_rate=inner_rate,
+                unlabelled=unlabelled,
+            ),
             shots=_numbers("--shots", shots) if shots is not None else (),
             inner_steps=(_numbers("--inner-steps", inner_steps) if inner_steps is not None else ()),
             data=_names(data or ()),
