@@ -124,11 +124,11 @@ def protocol(rows: list[Row]) -> str:
         "of meta-test as well."
     }.get(data, "")
     more = ", ".join(
-        f"{row['inner_steps']} at {row['inner_rate']} of {row['learner']}"
+        f"{row['learner']} with {row['inner_steps']} at a rate of {row['inner_rate']}"
         for row in {row["learner"]: row for row in rows}.values()
         if row.get("inner_steps")
     )
-    steps = f" Inner steps when judged: {more}." if more else ""
+    steps = f" Judged with inner steps of its own: {more}." if more else ""
     return (
         f"Accuracy in per cent with 95 % interval over {tasks} meta-test tasks of {PLACES[data]}, "
         f"{queries}.{turned}{steps} Seed {seeds}. Trained on {threads} "

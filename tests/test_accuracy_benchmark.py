@@ -79,5 +79,5 @@ def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
     assert "| MAML, transductive | – | **99.00 ± 0.20** | 10 min |" in text
     assert text.index("ProtoNet, ind") < text.index("Snell et al. 2017") < text.index("Finn et al.")
     assert "nothing learned | 42.00 ± 1.00 | 42.00 ± 1.00 |" in text
-    assert "Inner steps when judged: 10 at 0.01 of MAML." in text
+    assert "Judged with inner steps of its own: MAML with 10 at a rate of 0.01." in text
     assert "5 queries a class inductive and 15 queries a class transductive" in text
