@@ -46,7 +46,8 @@ def test_what_is_there_is_taken_and_the_pages_say_it(quick, monkeypatch):
     assert [r["protocol"] for r in rows] == [
         *["omniglot full"] * 12, "omniglot budget", *["grocery"] * 4
     ]  # fmt: skip
-    assert {r["inner_steps"] for r in rows if r["learner"] == "MAML"} == {10}
+    assert {(r["inner_steps"], r["inner_rate"]) for r in rows[:8]} == {(10, 0.01)}
+    assert {(r["inner_steps"], r["inner_rate"]) for r in rows[8:]} == {(None, None)}
     assert {r["embedding_of"] for r in rows if r["learner"] == "PTMAP"} == {"ProtoNet"}
     page = (quick / "page.md").read_text()
     assert page.startswith("before")

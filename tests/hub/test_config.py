@@ -92,7 +92,7 @@ def test_options_of_a_rule_are_taken_along_with_a_recipe():
 
 def test_an_unknown_recipe():
     with pytest.raises(
-        RunError, match=r"--recipe must be one of demo, fonts, paper-.*, got 'lunch'"
+        RunError, match=r"--recipe must be one of demo, fonts, grocery, paper-.*, got 'lunch'"
     ):
         make_config({}, "lunch")
 
