@@ -10,7 +10,7 @@ Needs omniglot_28.npz and grocery_81_jpeg84.npz in the data cache. Every protoco
 learners by one recipe (`quickstudy train --recipe paper-20way-1shot --learner NAME`), once for all
 its settings; the methods of `READERS` read the net of one of those. Runs are kept in
 runs/benchmark/accuracy and taken up again where they stopped; what is judged already is judged
-again only if its run has changed.
+again only if its run, or how it is judged, has changed.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from benchmarks.accuracy_table import TABLES
+from benchmarks.accuracy_table import SETTINGS, TABLES
 from benchmarks.pages import write_between
 from benchmarks.runs import trained
 
@@ -34,7 +34,6 @@ PAGES = {
 }
 """Which protocol's table stands on which page."""
 RUNS = Path("runs/benchmark/accuracy")
-SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
 
 
 class Protocol(NamedTuple):
@@ -94,11 +93,13 @@ def judge(
     """A learner's rows, from those that are kept where they are of the same run."""
     folder = train(protocol, READERS.get(name, name), seed, threads)
     run = {"run_id": (folder / "manifest.json").stat().st_mtime_ns, "seed": seed, "tasks": tasks}
+    steps, rate = PROTOCOLS[protocol].inner.get(name, (None, None))
+    inner = {"inner_steps": steps, "inner_rate": rate}
     rows = []
     for way, shot in PROTOCOLS[protocol].settings:
         for mode in modes(name):
             what = {"protocol": protocol, "learner": name, "way": way, "shot": shot}
-            key = {**what, "transductive": mode, **run}
+            key = {**what, "transductive": mode, **run, **inner}
             same = [row for row in kept if key.items() <= row.items()]
             rows.append(same[0] if same else {**key, **figures(folder, key, threads)})
             print(said(rows[-1]), flush=True)
@@ -123,15 +124,14 @@ def figures(folder: Path, key: dict[str, Any], threads: int | None) -> dict[str,
     name, mode = key["learner"], key["transductive"]
     report = json.loads((folder / "report.json").read_text())
     told = TRANSDUCTIVE if mode and "transductive" in parameters(LEARNERS[name]) else None
-    steps, rate = PROTOCOLS[key["protocol"]].inner.get(name, (None, None))
     setting = Setting(
         ways=key["way"],
         shots=key["shot"],
         queries=QUERIES[mode],
         tasks=key["tasks"],
         seed=key["seed"],
-        inner_steps=steps,
-        inner_rate=rate,
+        inner_steps=key["inner_steps"],
+        inner_rate=key["inner_rate"],
     )
     judged = evaluate_run(
         folder,
@@ -142,8 +142,6 @@ def figures(folder: Path, key: dict[str, Any], threads: int | None) -> dict[str,
     )
     return {
         **{k: judged[k] for k in ("accuracy", "interval95", "ece", "queries", "control")},
-        "inner_steps": steps,
-        "inner_rate": rate,
         "embedding_of": READERS.get(name),
         "steps": report["steps"],
         "training_s": report["seconds"],

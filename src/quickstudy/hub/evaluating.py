@@ -93,12 +93,12 @@ class Setting(NamedTuple):
         least = {"ways": 2, "shots": 1, "queries": 1, "tasks": 1} | dict.fromkeys(
             ("seed", "inner_steps", "unlabelled"), 0
         )
-        for name, value in self._asdict().items():
-            if value is not None and value < least.get(name, value):
-                flag = name.replace("_", "-")
-                raise RunError(f"--{flag} must be at least {least[name]}, got {value}")
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise RunError(f"--{name.replace('_', '-')} must be at least {low}, got {value}")
         if self.inner_rate is not None and not 0 < self.inner_rate < math.inf:
-            raise RunError(f"--inner-rate must be positive, got {self.inner_rate}")
+            raise RunError(f"--inner-rate must be a positive number, got {self.inner_rate}")
 
 
 def control_of(
@@ -117,12 +117,13 @@ def inner_steps_of(learner: Learner) -> int | None:
 
 
 def inner_rate_of(learner: Learner) -> float | None:
-    """How far each inner step goes; None where there are none, or their rates are learned."""
+    """How far each inner step goes; None where there is no one rate that says so."""
     holder = _holder_of_rate(learner)
     return None if holder is None else float(holder.rate)
 
 
 def _holder_of_rate(learner: Learner) -> Any:
+    """Whose attribute `rate` it is: the rule's, or the learner's own where it has no rule."""
     if learner.steps_argument is None:
         return None
     rule = getattr(learner, "rule", None)
@@ -135,14 +136,14 @@ def adapting_by(learner: Learner, steps: int | None, rate: float | None = None) 
     """The learner, with other inner steps meanwhile; its own where None.
 
     Raises:
-        RunError: it adapts without inner steps, or at rates that are learned.
+        RunError: it adapts without inner steps, or at no one rate.
     """
     cls, name, holder = type(learner).__name__, learner.steps_argument, _holder_of_rate(learner)
     if name is None and (steps is not None or rate is not None):
         flag = "--inner-steps" if steps is not None else "--inner-rate"
         raise RunError(f"{cls} adapts without inner steps, so it takes no {flag}")
     if rate is not None and holder is None:
-        raise RunError(f"{cls} has no one inner rate to change: it learns its own; wanted SGD's")
+        raise RunError(f"{cls} has no fixed inner rate, so it takes no --inner-rate")
     changes = [(learner, name or "", steps), (holder, "rate", rate)]
     with contextlib.ExitStack() as own:
         for owner, attribute, value in changes:

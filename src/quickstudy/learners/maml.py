@@ -86,7 +86,7 @@ class MAML(Learner):
     meta_learned = "where the net starts; with `outputs`, also the head"
     adapt_cost = "`steps` forward and backward passes; a way-free head's first is forward only"
     steps_argument = "steps"
-    equal_rows: ClassVar[bool] = True
+    _equal_rows: ClassVar[bool] = True
     """Whether all rows of a way-free head are equal at the start."""
 
     def __init__(
@@ -211,9 +211,8 @@ class MAML(Learner):
         What reaches an embedding from the loss is sum_k (p_k - y_k) row_k: with equal rows nothing,
         wherever the body stands, so the second derivative says no more. None with other heads.
         """
-        if not (self.equal_rows and self.steps and self.outputs is None):
-            return None
-        if sees_shift(self.objective):
+        equal = self._equal_rows and self.outputs is None and not sees_shift(self.objective)
+        if not (equal and self.steps):
             return None
         rows = {name: p for name, p in inner.start.items() if name.startswith("head.")}
 

@@ -50,7 +50,7 @@ class ProtoMAML(MAML):
     )
     meta_learned = "where the net starts, and so where the support's prototypes put the head"
     adapt_cost = "a forward pass of the support, then `steps` forward and backward passes"
-    equal_rows = False
+    _equal_rows = False
     also = ("proto-maml",)
 
     def __init__(
