@@ -139,5 +139,6 @@ def protocol(rows: list[Row]) -> str:
     return (
         f"Accuracy in per cent with 95 % interval over {tasks} meta-test tasks of {PLACES[data]}, "
         f"{queries}.{turned}{steps} Seed {seeds}. Trained on {threads} "
-        f"thread{'' if threads == '1' else 's'}, {places_}."
+        f"thread{'' if threads == '1' else 's'}, {places_}. In bold, the best of a column, among "
+        "the inductive and among the transductive."
     )

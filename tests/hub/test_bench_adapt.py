@@ -52,7 +52,7 @@ def test_people_read_one_table(call):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--ways", "0"], "--ways must be at least 1, got 0"),
+        (["--ways", "1"], "--ways must be at least 2, got 1"),
         (["--repeats", "0"], "--repeats must be at least 1, got 0"),
         (["--learner", "protonett"], "got 'protonett'; did you mean ProtoNet?"),
         (["--learner", "NearestMean"], "got 'NearestMean'"),

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -49,6 +50,10 @@ def test_the_peak_is_what_was_alive_at_once():
 
 
 def test_what_cannot_be_measured_is_refused():
+    with pytest.raises(RunError, match="--ways must be at least 2, got 1"):
+        bench_maml(ways=1)
+    with pytest.raises(RunError, match="--inner-rate must be a positive number, got inf"):
+        bench_maml(inner_rate=math.inf)
     with pytest.raises(RunError, match="--inner-steps must be at least 1, got 0"):
         bench_maml(inner_steps=0)
     with pytest.raises(RunError, match="--peers must be among higher, torchopt, got 'lightning'"):

@@ -28,7 +28,10 @@ def test_train_evaluate_adapt_predict_and_the_estimator(name, photos, tmp_path, 
     files = sorted((tmp_path / "mine").rglob("*.png"))
     answers = call("predict", state, *files, "--json").json
     assert [answer["file"] for answer in answers] == [str(file) for file in files]
+    note = call("predict", state, *files).err
+    assert ("answered together" in note) is LEARNERS[name].transductive
     for answer in answers:
+        assert answer.get("transductive", False) is LEARNERS[name].transductive
         shares = answer["probabilities"]
         assert answer["label"] == max(shares, key=shares.get)
         assert sum(shares.values()) == pytest.approx(1, abs=1e-4)

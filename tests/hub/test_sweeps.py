@@ -214,6 +214,7 @@ def test_the_gap_of_an_error_is_positive_where_it_is_larger(tmp_path, call, need
         (["--inner-steps", "1,2"], "ProtoNet adapts without inner steps, so it takes no --inner-s"),
         (["--inner-steps", "1"], "ProtoNet adapts without inner steps, so it takes no --inner-s"),
         (["--inner-rate", "0.1"], "ProtoNet adapts without inner steps, so it takes no --inner-r"),
+        (["--learner", "ptmap", "--inner-rate", "5"], "PTMAP has no fixed inner rate, so it takes"),
         (["--inner-rate", "-1"], "--inner-rate must be a positive number, got -1"),
         (["--shots", "1,9"], "9 shot + 2 queries need 11"),
         (["--data", "nowhere", "--data", "omniglot"], "no such folder"),

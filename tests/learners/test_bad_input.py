@@ -8,7 +8,7 @@ from tests.contract import zoo
 
 from quickstudy.core import SGD, Batching, Examples, Task, check_targets, evaluate, examples, fit
 from quickstudy.core.tasks import pad, stack
-from quickstudy.data import Sinusoids
+from quickstudy.data import Labelled, Pool, Sinusoids
 from quickstudy.errors import RunError, TaskError
 from quickstudy.learners import (
     ANIL,
@@ -252,3 +252,36 @@ def test_inputs_without_variance_give_finite_answers_and_gradients(name):
     if zoo.LEARNERS[name].trains:
         learner.loss(task).backward()
         assert all(p.grad.isfinite().all() for p in learner.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("cls", CLASSIFIERS)
+def test_no_queries_get_no_answers(cls):
+    learner = cls(MLP(5, [8], 8)).eval()
+    assert learner.predict(learner.adapt(half(6)), torch.zeros(0, 5)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("cls", CLASSIFIERS)
+def test_nothing_learned_from_nothing_is_no_crash(cls):
+    """Of no class there is a support example, so that none can be preferred."""
+    learner = cls(MLP(5, [8], 8)).eval()
+    nothing = Examples(torch.zeros(0, 5), torch.zeros(0, 2), torch.zeros(0))
+    logits = learner.predict(learner.adapt(nothing), torch.randn(3, 5))
+    assert logits.shape == (3, 2)
+    assert not logits.isnan().any()
+
+
+@pytest.mark.parametrize("cls", CLASSIFIERS)
+def test_double_inputs_make_a_double_task(cls):
+    learner = cls(MLP(5, [8], 8)).double().eval()
+    support = examples(torch.randn(6, 5, dtype=torch.float64), torch.arange(6) % 2, 2)
+    assert support.y.dtype == support.mask.dtype == torch.float64
+    answers = learner.predict(learner.adapt(support), torch.randn(3, 5, dtype=torch.float64))
+    assert answers.dtype == torch.float64
+    assert answers.isfinite().all()
+
+
+@pytest.mark.parametrize("cls", [ProtoNet, MAML, R2D2, PTMAP])
+def test_learners_of_tasks_refuse_batches_without_support(cls):
+    pool = Pool.from_labels(torch.randn(60, 5), torch.arange(60) // 6)
+    with pytest.raises(TaskError, match=rf"{cls.__name__} learns from tasks, got examples without"):
+        next(fit(cls(MLP(5, [8], 8)), Labelled(pool, examples=32), steps=1))

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from quickstudy.core.arguments import checked
 from quickstudy.core.functional import ABSENT
 from quickstudy.core.tasks import Examples, Inputs, Task, zero_padding
 from quickstudy.errors import TaskError
@@ -99,7 +100,8 @@ class Learner(nn.Module, ABC):
     many tasks (`fit`, `evaluate`) batches them.
 
     A subclass stores each constructor argument under its own name, as scikit-learn's estimators
-    do, so that it can be stored and loaded without further code.
+    do, so that it can be stored and loaded without further code. Arguments that are annotated as
+    bool, int, float or str are refused where they are none, and numbers that are not finite.
 
     Attributes:
         transductive: True where queries may influence each other's predictions; results of such a
@@ -118,6 +120,7 @@ class Learner(nn.Module, ABC):
             cross-entropy or squared error.
         steps_argument: the constructor argument that says how many inner steps adapting takes, so
             that an evaluation can ask what another number gives; None where adapting takes none.
+        rate_argument: likewise how far each of them goes, where no rule says it.
     """
 
     transductive: bool = False
@@ -131,6 +134,12 @@ class Learner(nn.Module, ABC):
     targets: Literal["classes", "values"] = "classes"
     objective: str | Objective | None = None
     steps_argument: ClassVar[str | None] = None
+    rate_argument: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
 
     @abstractmethod
     def adapt(self, support: Examples) -> State:

@@ -144,6 +144,10 @@ def examples(
         way: the number of classes.
         mask: [n], 1 for a real row; all ones where it is not given.
 
+    Returns:
+        Examples whose labels and mask are in the precision of the inputs, or in torch's own where
+        those are whole numbers.
+
     Raises:
         TaskError: the numbers of inputs and labels differ, a label is out of range or no whole
             number, or inputs are no tensors, or hold NaN or infinity.
@@ -165,7 +169,9 @@ def examples(
             f"inputs and labels must agree in number, got {sorted(rows)} and {len(marks)}"
         )
     mask = torch.ones(len(marks), device=marks.device) if mask is None else mask
-    return Examples(x, one_hot(marks, way), mask)
+    precise = [leaf.dtype for leaf in leaves(x) if leaf.is_floating_point()]
+    dtype = precise[0] if precise else torch.get_default_dtype()
+    return Examples(x, one_hot(marks, way).to(dtype), mask.to(dtype))
 
 
 def _usable(x: Tensor) -> Tensor:
@@ -186,7 +192,8 @@ def check_targets(learner: object, task: object) -> None:
 
     Raises:
         TaskError: targets that are neither [n, way] nor [n, d], or of another width in support and
-            query; classes that are not one-hot, or values that are not finite.
+            query; classes that are not one-hot, or values that are not finite; no support, for a
+            learner that learns from tasks.
 
     Examples:
         >>> class Classifier:
@@ -201,6 +208,8 @@ def check_targets(learner: object, task: object) -> None:
     if kind not in ("classes", "values") or not isinstance(task, Task):
         return
     name = type(learner).__name__
+    if getattr(learner, "trains_on", "tasks") == "tasks" and not task.support.mask.shape[-1]:
+        raise TaskError(f"{name} learns from tasks, got examples without a support (Labelled)")
     shapes = [list(half.y.shape) for half in task]
     if any(half.y.ndim != half.mask.ndim + 1 for half in task) or shapes[0][-1] != shapes[1][-1]:
         raise TaskError(

@@ -142,7 +142,8 @@ def predict_files(
 
     Returns:
         For each file, or row of one: file (and row, from 0), label and probabilities (label to
-        number); or predictions (target to number), where the state is of real targets.
+        number); or predictions (target to number), where the state is of real targets. And
+        "transductive", true, where the answers depend on what is asked together.
 
     Raises:
         QuickstudyError: the state or its model is missing, damaged or another, or files that are no
@@ -155,12 +156,14 @@ def predict_files(
     learner, owner = load_model(folder, device=where)
     state = load_state(path, model=owner, device=where).state
     reads_images = "size" in owner.manifest.preprocessing
+    together = {"transductive": True} if learner.transductive else {}
     if any(map(is_table, files)) or not reads_images:
         told = header.columns or {}
         inputs = features or told.get("features")
         named = Named(tuple(told.get("targets", ())), tuple(inputs) if inputs else None)
         reader = Reader(learner, owner.manifest, folder, named)
-        return [row for file in files for row in reader.answer(file, state, header.labels)]
+        rows = [row for file in files for row in reader.answer(file, state, header.labels)]
+        return [row | together for row in rows]
     if features:
         raise RunError("--features is for tables, and these are images")
     named_files = _listed(files)
@@ -168,7 +171,7 @@ def predict_files(
     ask = learner.predict if header.labels is None else learner.probabilities
     scores = in_parts(learner, ask, state, pixels)
     return [
-        {"file": str(file), **answered(row, header.labels)}
+        {"file": str(file), **answered(row, header.labels), **together}
         for file, row in zip(named_files, scores, strict=True)
     ]
 

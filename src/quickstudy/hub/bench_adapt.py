@@ -10,7 +10,7 @@ import torch
 
 from quickstudy.core import Learner, State, Task
 from quickstudy.core.tasks import leaves
-from quickstudy.hub.benching import SIDE, at_least_one, in_turn, made_up_tasks, seconds
+from quickstudy.hub.benching import SIDE, enough, in_turn, made_up_tasks, seconds
 from quickstudy.hub.catalogue import TRAINABLE, build_learner, find
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import keep_freed_memory
@@ -65,7 +65,7 @@ def bench_adapt(
         "--ways": ways, "--shots": shots, "--queries": queries, "--width": width,
         "--repeats": repeats, "--threads": used,
     }  # fmt: skip
-    at_least_one(counts)
+    enough(counts)
     able = {name: cls for name, cls in TRAINABLE.items() if "classes" in cls.tasks}
     found = [find(name, able, "--learner").__name__ for name in learners or USUAL]
     names = list(dict.fromkeys(found))

@@ -4,6 +4,7 @@ Everybody gets the same net, weights, tasks and threads, and runs in turn in one
 are compared with those of the plain loop in float64 before anything is timed.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from quickstudy.core import SGD, Task
 from quickstudy.core.tasks import tree_map
 from quickstudy.errors import RunError
-from quickstudy.hub.benching import SIDE, at_least_one, made_up_tasks
+from quickstudy.hub.benching import SIDE, enough, made_up_tasks
 from quickstudy.hub.comparing import OURS, Stepper, compared, gradient_errors, with_weights
 from quickstudy.hub.devices import keep_freed_memory
 from quickstudy.hub.peers import PlainConv4, Step, by_hand, peers_named
@@ -90,9 +91,9 @@ def bench_maml(
         "--inner-steps": inner_steps, "--ways": ways, "--shots": shots, "--queries": queries,
         "--width": width, "--repeats": repeats, "--threads": used,
     }  # fmt: skip
-    at_least_one(counts)
-    if not inner_rate > 0:
-        raise RunError(f"--inner-rate must be positive, got {inner_rate}")
+    enough(counts)
+    if not 0 < inner_rate < math.inf:
+        raise RunError(f"--inner-rate must be a positive number, got {inner_rate}")
     if dtype not in ("float32", "float64"):
         raise RunError(f"--dtype must be float32 or float64, got {dtype!r}")
     named = peers_named(peers)

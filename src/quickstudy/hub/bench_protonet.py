@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quickstudy.core import Task
-from quickstudy.hub.benching import SIDE, at_least_one, made_up_tasks
+from quickstudy.hub.benching import SIDE, enough, made_up_tasks
 from quickstudy.hub.comparing import OURS, Stepper, compared, gradient_errors, with_weights
 from quickstudy.hub.devices import keep_freed_memory
 from quickstudy.hub.peers import PlainConv4
@@ -73,7 +73,7 @@ def bench_protonet(
         "--ways": ways, "--shots": shots, "--queries": queries, "--width": width,
         "--repeats": repeats, "--threads": used,
     }  # fmt: skip
-    at_least_one(counts)
+    enough(counts)
     keep_freed_memory()  # as training does
     sizes = {"ways": ways, "shots": shots, "queries": queries}
     task = made_up_tasks(1, **sizes, seed=seed)[0]

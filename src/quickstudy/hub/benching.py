@@ -68,7 +68,7 @@ def bench_sampler(
         (True, True)
     """
     step_threads = torch.get_num_threads() if threads is None else threads
-    at_least_one({"--batch": batch, "--repeats": repeats, "--threads": step_threads})
+    enough({"--batch": batch, "--repeats": repeats, "--threads": step_threads})
     keep_freed_memory()  # as training does
     source = Episodes(made_up_pool(seed), ways, shots, queries)
     learner = build_learner(TrainConfig(learner="ProtoNet"), (1, SIDE, SIDE))
@@ -105,21 +105,22 @@ def bench_sampler(
     }
 
 
-def at_least_one(counts: Mapping[str, int]) -> None:
-    """Refuse to measure none of something.
+def enough(counts: Mapping[str, int]) -> None:
+    """Refuse to measure none of something, or to tell one class from no other.
 
     Args:
         counts: numbers by the option that gave them.
 
     Raises:
-        RunError: one of them is below 1.
+        RunError: one of them is below 1, or ways below 2.
 
     Examples:
-        >>> at_least_one({"--ways": 5})
+        >>> enough({"--ways": 2, "--shots": 1})
     """
     for name, value in counts.items():
-        if value < 1:
-            raise RunError(f"{name} must be at least 1, got {value}")
+        least = 2 if name == "--ways" else 1
+        if value < least:
+            raise RunError(f"{name} must be at least {least}, got {value}")
 
 
 def made_up_tasks(count: int, ways: int, shots: int, queries: int, seed: int = 0) -> list[Task]:

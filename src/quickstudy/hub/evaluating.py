@@ -118,17 +118,17 @@ def inner_steps_of(learner: Learner) -> int | None:
 
 def inner_rate_of(learner: Learner) -> float | None:
     """How far each inner step goes; None where there is no one rate that says so."""
-    holder = _holder_of_rate(learner)
-    return None if holder is None else float(holder.rate)
+    holder, name = _holder_of_rate(learner)
+    return None if holder is None else float(getattr(holder, name))
 
 
-def _holder_of_rate(learner: Learner) -> Any:
-    """Whose attribute `rate` it is: the rule's, or the learner's own where it has no rule."""
-    if learner.steps_argument is None:
-        return None
+def _holder_of_rate(learner: Learner) -> tuple[Any, str]:
+    """Whose attribute the rate is, and its name; None where there is no one rate."""
     rule = getattr(learner, "rule", None)
-    holder = rule if isinstance(rule, SGD) else learner if rule is None else None
-    return holder if isinstance(getattr(holder, "rate", None), int | float) else None
+    if learner.steps_argument is not None and isinstance(rule, SGD):
+        return rule, "rate"
+    name = learner.rate_argument
+    return (None, "") if name is None else (learner, name)
 
 
 @contextlib.contextmanager
@@ -138,13 +138,14 @@ def adapting_by(learner: Learner, steps: int | None, rate: float | None = None) 
     Raises:
         RunError: it adapts without inner steps, or at no one rate.
     """
-    cls, name, holder = type(learner).__name__, learner.steps_argument, _holder_of_rate(learner)
+    cls, name = type(learner).__name__, learner.steps_argument
+    holder, rate_name = _holder_of_rate(learner)
     if name is None and (steps is not None or rate is not None):
         flag = "--inner-steps" if steps is not None else "--inner-rate"
         raise RunError(f"{cls} adapts without inner steps, so it takes no {flag}")
     if rate is not None and holder is None:
         raise RunError(f"{cls} has no fixed inner rate, so it takes no --inner-rate")
-    changes = [(learner, name or "", steps), (holder, "rate", rate)]
+    changes = [(learner, name or "", steps), (holder, rate_name, rate)]
     with contextlib.ExitStack() as own:
         for owner, attribute, value in changes:
             if value is not None:

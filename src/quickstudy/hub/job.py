@@ -47,6 +47,8 @@ SMALL_GRADIENT = 1e-5
 nothing but rounding, some 1e-9 here; at torch's 1e-8 Adam takes steps along it that differ from one
 number of processes to another, at this it stays. On the built-in characters most gradients are 1e-4
 and more; of a rate for each number (`MetaSGD`) half are some 2e-5, which slows those by a third."""
+NO_MEMORY = "can't allocate memory"
+"""How torch says it of the CPU, in an error of no class of its own."""
 WARM_UP = 0.1
 """Share of a one-cycle schedule in which the rate rises."""
 VALIDATION_SEED = 1
@@ -173,7 +175,8 @@ def make_job(config: TrainConfig, kept: Kept | None = None, stop: Stop = lambda:
     if kept and isinstance(source, Images | Rows):
         kept.check(source.pools)
     torch.manual_seed(config.seed)
-    learner = learner_for(config, source)
+    with readable_errors():
+        learner = learner_for(config, source)
     return job_of(config, source, learner, stop)
 
 
@@ -267,11 +270,18 @@ def readable_errors() -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or NO_MEMORY in str(error)):
+            raise
         raise RunError(
-            "the device has no memory left: fewer --ways, --queries or --tasks-per-step, or "
-            f"--batching loop ({str(error).partition('.')[0]})"
+            "the device has no memory left: fewer --ways, --queries or --tasks-per-step, a smaller "
+            f"net, or --batching loop ({_short(error)})"
         ) from None
+
+
+def _short(error: RuntimeError) -> str:
+    """What torch says of memory, without where in its code it says so."""
+    return str(error).partition("] . ")[2].strip() or str(error).partition(".")[0]
 
 
 def row_of(progress: Progress, seconds: float) -> dict[str, JsonValue]:

@@ -53,6 +53,7 @@ class BaselinePlusPlus(Pretrained):
     adapt_cost = "one forward pass of the support, then `steps` of a new head alone"
     also = ("baseline++",)
     steps_argument = "steps"
+    rate_argument = "rate"
     head_bias: ClassVar[bool] = False
     log_scale: Tensor
 

@@ -93,7 +93,7 @@ def rectified(
     logits = forbid_absent(scale * cosine_similarities(z, means), counts)
     way = torch.arange(labels.shape[1], device=z.device)
     likely = (logits.argmax(-1, keepdim=True) == way) & (mask[:, None] > 0)
-    if most is not None:
+    if most is not None and len(z):
         sure = torch.where(likely, torch.log_softmax(logits, -1), ABSENT)
         least = sure.topk(min(most, len(z)), dim=0).values[-1]
         likely = likely & (sure >= least)

@@ -179,6 +179,6 @@ class DKT(EmbeddingLearner):
         near = self._covariances(places, state["places"]) * state["real"]
         means = self.mean + near @ weights
         white = torch.linalg.solve_triangular(state["factor"], near.T, upper=False)
-        own = places.square().sum(1) if self.kernel != "rbf" else torch.ones_like(near[:, 0])
+        own = places.square().sum(1) if self.kernel != "rbf" else near.new_ones(len(near))
         unsure = (own - white.square().sum(0)).clamp(min=0) + self._noise()
         return means, (self.log_scale.exp() * unsure)[:, None].expand_as(means)

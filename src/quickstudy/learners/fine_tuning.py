@@ -56,6 +56,7 @@ class FineTuning(Pretrained):
     adapt_cost = "one forward pass of the support, then `steps` of a new head; or of all, by `body`"
     also = ("finetune", "baseline")
     steps_argument = "steps"
+    rate_argument = "rate"
 
     def __init__(
         self,

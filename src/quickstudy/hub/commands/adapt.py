@@ -123,6 +123,11 @@ def predict(
     if json:
         screen.print_json(answers)
         return
+    if any(answer.get("transductive") for answer in answers):
+        screen.err().print(
+            f"note: these {len(answers)} were answered together, and each answer depends on the "
+            "others (a transductive learner): ask for all you have at once"
+        )
     console = screen.out()
     for answer in answers:
         where = f"{answer['file']}, row {answer['row']}" if "row" in answer else answer["file"]

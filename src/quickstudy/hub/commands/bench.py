@@ -1,5 +1,6 @@
 """`quickstudy bench`: sampler, maml, protonet and adapt."""
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,8 @@ def bench() -> None:
       quickstudy bench protonet --threads 2
       quickstudy bench adapt --learner protonet --learner maml
     """
+    # The profiler's remarks on memory that was there before; read when torch is loaded.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 @app.command()

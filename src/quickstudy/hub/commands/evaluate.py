@@ -140,6 +140,8 @@ def evaluate(
         evaluation_picture(swept.rows, plot, calibration=swept.calibration, title=str(run))
     if swept.passed_over:
         screen.err().print(f"no gap to the run's own data: {swept.passed_over}", markup=False)
+    if any(row.get("accuracy", row.get("squared_error")) is None for row in swept.rows):
+        screen.err().print("note: some tasks were not answered with finite numbers")
     if json:
         screen.print_json(swept.rows[0] if len(swept.rows) == 1 else {"rows": swept.rows})
     elif len(swept.rows) == 1:
