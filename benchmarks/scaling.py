@@ -34,6 +34,7 @@ from quickstudy.data.episodes import Episodes
 from quickstudy.hub.benching import in_turn, made_up_pool, seconds
 from quickstudy.hub.config import make_config
 from quickstudy.hub.job import make_job
+from quickstudy.hub.runs import open_run
 from quickstudy.nets import ResNet12
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
@@ -77,8 +78,8 @@ def run(name: str, processes: int, threads: int) -> float:
         )
         if done.returncode:
             raise SystemExit(f"{name} on {processes} processes failed: {done.stderr[-2000:]}")
-        lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return steps_a_second([json.loads(line) for line in lines])
+        rows = open_run(out).metrics()
+    return steps_a_second(rows)
 
 
 def measured(rounds: int) -> list[dict[str, Any]]:

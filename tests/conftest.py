@@ -67,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(cache, ignore_errors=True))
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the tests' processes already fill the cores
     os.environ["MPLBACKEND"] = "agg"
+    os.environ["QUICKSTUDY_STORE"] = str(Path(os.environ["QUICKSTUDY_DATA"]) / "runs.sqlite")
     settings.register_profile(
         "quickstudy",
         deadline=None,

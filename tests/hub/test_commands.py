@@ -167,8 +167,9 @@ def test_damaged_artefacts(trained, photos, tmp_path, call):
     refused(call("evaluate", run), "is no JSON file")
     (run / "manifest.json").write_bytes(whole)
     (run / "report.json").unlink()  # as if it had been killed just before its end
-    cut(run / "checkpoint.safetensors")
-    refused(call("resume", run), "checkpoint.safetensors", "is damaged")
+    for checkpoint in (run / "checkpoints").iterdir():
+        cut(checkpoint)
+    refused(call("resume", run), "no checkpoint can be read", ".safetensors is damaged")
     assert call("evaluate", run, "--ways", "2", "--queries", "2", "--tasks", "2").code == 0
 
 
@@ -201,17 +202,18 @@ def test_a_disk_that_fills_up(photos, tmp_path, call):
     said = subprocess.run(run, preexec_fn=full_disk(50), capture_output=True, text=True)
     assert said.returncode == 2
     assert "error: cannot write" in said.stderr.splitlines()[-1]
-    assert "checkpoint.safetensors: File too large" in said.stderr.splitlines()[-1]
-    assert sorted(os.listdir(out)) == ["config.json", "metrics.jsonl"]
+    assert ".safetensors: File too large" in said.stderr.splitlines()[-1]
+    assert sorted(os.listdir(out)) == ["checkpoints", "config.json", "metrics.jsonl", "times.jsonl"]
+    assert not os.listdir(out / "checkpoints")
     assert call("resume", out).code == 0
-    last = (out / "checkpoint.safetensors").read_bytes()
+    last = {path: path.read_bytes() for path in (out / "checkpoints").iterdir()}
     (out / "report.json").unlink()  # as if it had been killed just before its end
     again = subprocess.run(
         [*PROGRAM, "resume", str(out)], preexec_fn=full_disk(50), capture_output=True, text=True
     )
     assert again.returncode == 2
     assert "error: cannot write" in again.stderr
-    assert (out / "checkpoint.safetensors").read_bytes() == last
+    assert {path: path.read_bytes() for path in (out / "checkpoints").iterdir()} == last
     assert call("evaluate", out, "--ways", "2", "--queries", "2", "--tasks", "2").code == 0
 
 

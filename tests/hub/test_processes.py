@@ -36,7 +36,7 @@ import torch
 
 from quickstudy.core.distributed import ranks
 from quickstudy.errors import DataError, TaskError
-from quickstudy.hub import training
+from quickstudy.hub import checkpoints, training
 from quickstudy.hub.cli import main
 from quickstudy.learners import ProtoNet
 
@@ -226,7 +226,7 @@ def test_all_stop_after_the_same_step_when_one_is_asked_to(tmp_path, call):
     _, _, err = ended(process)
     assert err.count("stopped after step") == 1
     assert f"stopped after step {recorded(folder)}; go on with: quickstudy resume {folder}" in err
-    assert (folder / "checkpoint.safetensors").is_file()
+    assert list((folder / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -305,11 +305,11 @@ def test_a_loss_that_is_not_finite_is_said_once(tmp_path):
 def test_a_stop_waits_until_the_checkpoint_is_on_disk(tmp_path):
     """The launcher ends all when one leaves: so none does while the first one writes."""
     change = """
-quick = training.save_checkpoint
+quick = checkpoints.save_checkpoint
 def slow(*arguments):
     time.sleep(4)
     quick(*arguments)
-training.save_checkpoint = slow
+checkpoints.save_checkpoint = slow
 """
     folder = tmp_path / "run"
     command = ("train", *QUICK, "--steps", "100000", "--out", folder)
@@ -317,7 +317,7 @@ training.save_checkpoint = slow
     wait_for(lambda: recorded(folder) > 20, process)
     os.kill(workers(folder)[1], signal.SIGTERM)
     _, _, err = ended(process)
-    assert (folder / "checkpoint.safetensors").is_file(), err
+    assert list((folder / "checkpoints").iterdir()), err
     assert errors(err) == []
     assert err.count("stopped after step") == 1
 
@@ -340,7 +340,7 @@ def test_a_signal_while_a_stopped_run_is_saved_does_not_kill(tmp_path):
         follow(begin, tmp_path / "run")
     assert seen[0] != before
     assert signal.getsignal(signal.SIGTERM) == before
-    assert (tmp_path / "run" / "checkpoint.safetensors").is_file()
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from quickstudy.artefacts.atomic import STALE_SECONDS, write_bytes
 from quickstudy.errors import RunError
 from quickstudy.hub import runs
 from quickstudy.hub.config import TrainConfig
-from quickstudy.hub.runs import Metrics, check_output, create_run, open_run
+from quickstudy.hub.runs import check_output, create_run, open_run
 
 CONFIG = TrainConfig(steps=7)
 
@@ -203,21 +203,3 @@ def test_one_process_at_a_time(tmp_path):
             create_run(run.folder, CONFIG, overwrite=True)
     with run.lock():
         pass
-
-
-def test_metrics_go_on_where_the_checkpoint_was(tmp_path):
-    run = create_run(tmp_path / "run", CONFIG)
-    metrics = Metrics(run / "metrics.jsonl")
-    metrics.append({"step": 1})
-    size = metrics.settle()
-    metrics.append({"step": 2})
-    metrics.close()
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 3, "lo')
-    assert run.metrics() == [{"step": 1}, {"step": 2}]
-    again = Metrics(run / "metrics.jsonl", size)
-    again.append({"step": 2, "again": True})
-    again.close()
-    assert run.metrics() == [{"step": 1}, {"step": 2, "again": True}]
-    with pytest.raises(RunError, match=r"has .* bytes, the checkpoint wants 999"):
-        Metrics(run / "metrics.jsonl", 999)

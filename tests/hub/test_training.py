@@ -14,7 +14,7 @@ import torch
 from hub.folders import SMALL, draw_folder
 from quickstudy.artefacts.checkpoint import load_checkpoint
 from quickstudy.errors import DataError, RunError, TaskError
-from quickstudy.hub import training
+from quickstudy.hub import checkpoints
 from quickstudy.hub.commands.following import summary
 from quickstudy.hub.config import TrainConfig, make_config
 from quickstudy.hub.runs import create_run, open_run
@@ -50,8 +50,8 @@ def weights(folder):
     return path.read_bytes()
 
 
-def untimed(rows):
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+def record(run):
+    return (run / "metrics.jsonl").read_bytes()
 
 
 def test_a_run_tells_what_happens_and_leaves_it_in_its_folder(photos, tmp_path):
@@ -61,8 +61,8 @@ def test_a_run_tells_what_happens_and_leaves_it_in_its_folder(photos, tmp_path):
     assert [e.progress.step for e in events[1:-1] if isinstance(e, Stepped)] == [*range(1, 13)]
     run = open_run(tmp_path / "run")
     assert sorted(path.name for path in run.folder.iterdir() if "weights" not in path.name) == [
-        "checkpoint.safetensors", "config.json", "learning_curve.png", "manifest.json",
-        "metrics.jsonl", "report.json", "task.png",
+        "checkpoints", "config.json", "learning_curve.png", "manifest.json",
+        "metrics.jsonl", "report.json", "task.png", "times.jsonl",
     ]  # fmt: skip
     rows = run.metrics()
     assert [row["step"] for row in rows] == [*range(1, 13)]
@@ -99,7 +99,7 @@ def test_stopping_and_going_on_changes_nothing(photos, tmp_path, options):
     assert not (part / "manifest.json").exists()
     end(resume(part.folder))
     assert weights(part.folder) == weights(whole.folder)
-    assert untimed(part.metrics()) == untimed(whole.metrics())
+    assert record(part) == record(whole)
     reports = [json.loads((run / "report.json").read_text()) for run in (part, whole)]
     assert reports[0]["validation"] == reports[1]["validation"]
 
@@ -126,7 +126,7 @@ def test_going_on_in_a_folder_that_has_changed(photos, tmp_path):
     shutil.rmtree(folder / part.kept["test"][0])
     end(resume(part.folder))
     assert weights(part.folder) == weights(whole.folder)
-    assert untimed(part.metrics()) == untimed(whole.metrics())
+    assert record(part) == record(whole)
 
 
 def test_regression_and_blobs_have_runs_too(tmp_path):
@@ -187,14 +187,14 @@ def test_a_run_without_a_checkpoint_starts_again(photos, tmp_path):
     (run / "metrics.jsonl").write_text('{"step": 1, "loss": 9}\n{"st')
     end(resume(run.folder))
     assert weights(run.folder) == weights(whole.folder)
-    assert untimed(run.metrics()) == untimed(whole.metrics())
+    assert record(run) == record(whole)
 
 
 def test_a_run_killed_while_it_was_ending_ends(photos, tmp_path):
     run = end(train(quick(photos), tmp_path / "run")).run
     before, rows = weights(run.folder), run.metrics()
     for path in run.folder.iterdir():
-        if path.name not in ("config.json", "checkpoint.safetensors", "metrics.jsonl"):
+        if path.name not in ("config.json", "checkpoints", "metrics.jsonl", "times.jsonl"):
             path.unlink()
     ended = end(resume(run.folder))
     assert not ended.learner.training
@@ -223,7 +223,7 @@ def test_a_run_that_has_ended_stays_as_it_is(photos, tmp_path, call):
     run = ended.run
     assert not ended.learner.training
     (run / "report.json").write_text(json.dumps(ended.report | {"results": [1]}))
-    (run / "checkpoint.safetensors").unlink()
+    shutil.rmtree(run / "checkpoints")
     before = {path: path.read_bytes() for path in run.folder.iterdir()}
     again = list(resume(run.folder))
     assert [type(event) for event in again] == [Finished]
@@ -243,10 +243,11 @@ def test_a_run_that_has_ended_stays_as_it_is(photos, tmp_path, call):
 
 def test_the_checkpoint_is_read_by_who_holds_the_run(photos, tmp_path, monkeypatch):
     events = train(quick(photos), tmp_path / "run")
-    while not (tmp_path / "run" / "checkpoint.safetensors").exists():
+    while not (tmp_path / "run" / "checkpoints").exists():
         next(events)
     events.close()
     run, read = open_run(tmp_path / "run"), []
+    newest = max((run / "checkpoints").glob("step-*"))
 
     def load(path):
         with pytest.raises(RunError, match=r"being trained"), run.lock():
@@ -254,16 +255,43 @@ def test_the_checkpoint_is_read_by_who_holds_the_run(photos, tmp_path, monkeypat
         read.append(path)
         return load_checkpoint(path)
 
-    monkeypatch.setattr(training, "load_checkpoint", load)
+    monkeypatch.setattr(checkpoints, "load_checkpoint", load)
     end(resume(run.folder))
-    assert read == [run / "checkpoint.safetensors"]
+    assert read == [newest]
 
 
 def test_a_damaged_checkpoint_is_one_clear_line(photos, tmp_path):
     run = create_run(tmp_path / "run", TrainConfig(data=str(photos), **QUICK))
-    (run / "checkpoint.safetensors").write_bytes(b"half a checkp")
-    with pytest.raises(ValueError, match=r"checkpoint.safetensors .* does not begin as"):
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "step-00000005.safetensors").write_bytes(b"half a checkp")
+    with pytest.raises(ValueError, match=r"step-00000005.safetensors .* does not begin as"):
         end(resume(run.folder))
+
+
+@pytest.mark.parametrize("spoil", [1, 2, 3])
+def test_a_run_goes_on_from_its_newest_whole_checkpoint(photos, tmp_path, call, spoil):
+    config = quick(photos)
+    whole = end(train(config, tmp_path / "whole")).run
+    events = train(config, tmp_path / "part")
+    for event in events:
+        if isinstance(event, Stepped) and event.progress.step == 11:
+            break
+    events.close()
+    part = open_run(tmp_path / "part")
+    kept = sorted((part / "checkpoints").iterdir(), key=lambda path: path.stem[-8:])
+    assert len(kept) == 3
+    for path in kept[-spoil:]:
+        path.write_bytes(path.read_bytes()[:-1])
+    said = call("resume", part.folder)
+    if spoil == 3:
+        assert said.code == 2
+        assert said.err.count("is damaged") == 3
+        return
+    assert said.code == 0
+    assert said.err.count("going on from an earlier checkpoint") == spoil
+    assert f"from step {int(kept[-spoil - 1].stem[-8:])}" in said.err
+    assert weights(part.folder) == weights(whole.folder)
+    assert record(part) == record(whole)
 
 
 def wait_for(condition, process, seconds=120):
@@ -306,8 +334,43 @@ def test_a_killed_run_ends_as_if_it_had_never_been_killed(photos, tmp_path, call
     assert call("resume", out).code == 0
     rows = open_run(out).metrics()
     assert [row["step"] for row in rows] == [*range(1, 1001)], moments
-    assert untimed(rows) == untimed(open_run(tmp_path / "whole").metrics()), moments
+    assert record(out) == record(tmp_path / "whole"), moments
     assert weights(out) == weights(tmp_path / "whole"), moments
+
+
+LONG_STEP = """
+import time
+from quickstudy.hub.cli import main
+from quickstudy.hub.commands import following
+from quickstudy.learners import ProtoNet
+
+quick = ProtoNet.loss
+def loss(self, task):
+    if self.training and loss.calls == 7:
+        time.sleep(600)
+    loss.calls += self.training
+    return quick(self, task)
+loss.calls = 0
+ProtoNet.loss = loss
+following.PATIENCE = 1.0
+main()
+"""
+
+
+def test_a_run_asked_to_end_does_not_wait_for_a_long_step(photos, tmp_path, call):
+    options = ["--data", str(photos), *SMALL, "--steps", "9", "--checkpoint-every", "3"]
+    assert call("train", *options, "--out", tmp_path / "whole").code == 0
+    out = tmp_path / "long"
+    command = [sys.executable, "-c", LONG_STEP, "train", *options, "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (out / "config.json").exists() and len(open_run(out).metrics()) == 6, process)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert f"in the middle of a long step; go on with: quickstudy resume {out}" in said
+    assert call("resume", out).code == 0
+    assert weights(out) == weights(tmp_path / "whole")
+    assert record(out) == record(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from quickstudy.hub.commands.doctor import doctor
 from quickstudy.hub.commands.evaluate import evaluate
 from quickstudy.hub.commands.learners import learners
 from quickstudy.hub.commands.recommend import app as recommend
+from quickstudy.hub.commands.runs import app as runs
 from quickstudy.hub.commands.train import resume, train
 
 DEBUG = "--debug"
@@ -38,6 +39,7 @@ app.command()(evaluate)
 app.command()(adapt)
 app.command()(predict)
 app.command()(learners)
+app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")
 app.add_typer(recommend, name="recommend")
 app.add_typer(bench, name="bench")

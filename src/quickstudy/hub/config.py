@@ -130,6 +130,7 @@ class TrainConfig(BaseModel):
     validation_tasks: Positive = 200
     checkpoint_every: Positive | None = None
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 30.0
+    keep_checkpoints: Positive = 2
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"

@@ -33,7 +33,8 @@ from quickstudy.hub.job import Job, drawn_sizes, job_of, row_of
 from quickstudy.hub.kept import parse_kept
 from quickstudy.hub.predictor import Deployable, Predictor, deploy
 from quickstudy.hub.processes import first, join
-from quickstudy.hub.runs import METRICS, Metrics, create_run, open_run
+from quickstudy.hub.recording import Recorder
+from quickstudy.hub.runs import create_run, open_run
 from quickstudy.hub.source import SPLITS, Source, Split, Wanted
 from quickstudy.hub.subjects import never_seen, open_for, refuse_seen
 from quickstudy.hub.tables import Rows, reading_of
@@ -320,10 +321,10 @@ class Platform:
         kept = self.source.kept()
         keep = kept.model_dump(mode="json") if kept else None
         run = create_run(Path(path), self.config, overwrite, keep)
-        with run.lock(), closing(Metrics(run / METRICS)) as metrics:
+        with run.lock(), closing(Recorder(run.folder)) as recorder:
             for record in self.history.records:
-                metrics.append(record)
-            metrics.settle()
+                recorder.append(record)
+            recorder.settle()
             seconds = self.history.records[-1]["seconds"] if self.history.records else 0.0
             finish(run, job, seconds)
 

@@ -1,10 +1,10 @@
 """The folder of a run: what lies in it, how it is made, opened, locked and replaced.
 
-config.json               what the run was told to do
-metrics.jsonl             what happened, one object a step
-checkpoint.safetensors    where it is, so that it can go on
-manifest.json, weights-*  the model, once the run has ended
-report.json               how it ended, written last
+config.json                 what the run was told to do, and where it comes from; see `origin`
+metrics.jsonl, times.jsonl  what happened and when, one object a step; see `recording`
+checkpoints/                where it is, so that it can go on; see `checkpoints`
+manifest.json, weights-*    the model, once the run has ended
+report.json                 how it ended, written last
 learning_curve.png, task.png; inner_rates.png where the inner loop's rates are learned
 """
 
@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,13 @@ from quickstudy.artefacts.atomic import read_bytes, reported, write_atomically, 
 from quickstudy.artefacts.schema import check_stamp, stamp
 from quickstudy.errors import ArtefactError, RunError
 from quickstudy.hub.config import TrainConfig, explain
+from quickstudy.hub.origin import origin
+from quickstudy.hub.recording import recorded
 
-CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.safetensors"
-REPORT, CURVE, PICTURE = "report.json", "learning_curve.png", "task.png"
+CONFIG, REPORT = "config.json", "report.json"
+_ATTEMPTS = 10
+"""To take the lock: whoever asks whether a run is busy holds it for an instant."""
+CURVE, PICTURE = "learning_curve.png", "task.png"
 RATES = "inner_rates.png"
 
 
@@ -39,12 +44,20 @@ class Run:
         folder: where it is.
         config: what it was told to do.
         kept: of the folder that it is trained on, as JSON; see `kept.Kept`.
+        origin: where it comes from, as JSON; see `origin`. Empty of a run that says nothing of it.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, kept: JsonValue = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainConfig,
+        kept: JsonValue = None,
+        origin: Mapping[str, JsonValue] | None = None,
+    ) -> None:
         self.folder = folder
         self.config = config
         self.kept = kept
+        self.origin = dict(origin or {})
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
@@ -53,6 +66,26 @@ class Run:
     def finished(self) -> bool:
         """Whether it has ended: the report is written last."""
         return (self / REPORT).is_file()
+
+    @property
+    def id(self) -> str:
+        """Of its origin; of a run that says nothing of it, of its folder's path."""
+        told = self.origin.get("id")
+        if isinstance(told, str) and told:
+            return told
+        return hashlib.sha256(os.fsencode(self.folder.absolute())).hexdigest()[:32]
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process is training it."""
+        with (self / CONFIG).open("rb") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
 
     def report(self) -> dict[str, Any]:
         """How it ended.
@@ -67,12 +100,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """What was recorded, one mapping a step; a last line that was cut off is left out."""
-        rows = []
-        with contextlib.suppress(FileNotFoundError):
-            for line in (self / METRICS).read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(json.JSONDecodeError):
-                    rows.append(json.loads(line))
-        return rows
+        return recorded(self.folder)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -88,14 +116,19 @@ class Run:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     with (folder / CONFIG).open("rb") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(
-                f"{folder} is being trained by another process; wait for it or stop it"
-            ) from None
-        except OSError:  # a file system that has no locks
-            pass
+        for attempt in range(_ATTEMPTS):
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if attempt + 1 < _ATTEMPTS:
+                    time.sleep(0.02)
+                    continue
+                raise RunError(
+                    f"{folder} is being trained by another process; wait for it or stop it"
+                ) from None
+            except OSError:  # a file system that has no locks
+                pass
+            break
         yield
 
 
@@ -120,11 +153,13 @@ def open_run(path: Path | str) -> Run:
     return Run(folder, *_read_config(folder / CONFIG))
 
 
-def _read_config(path: Path) -> tuple[TrainConfig, JsonValue]:
+def _read_config(path: Path) -> tuple[TrainConfig, JsonValue, dict[str, JsonValue]]:
     told = _read_json(path)
     try:
         check_stamp(told, "run", path)
-        return TrainConfig.model_validate(_known(told.get("config"))), told.get("kept")
+        came = told.get("origin")
+        config = TrainConfig.model_validate(_known(told.get("config")))
+        return config, told.get("kept"), came if isinstance(came, dict) else {}
     except ValidationError as error:
         raise RunError(f"{path}: {explain(error, prefix='')}") from None
     except ArtefactError as error:
@@ -216,7 +251,9 @@ def create_run(
         RunError: it exists and may not be replaced, or cannot be written.
     """
     check_output(path, overwrite)
-    document = {**stamp("run"), "config": config.model_dump(mode="json"), "kept": kept}
+    came = origin()
+    told = {"origin": came, "config": config.model_dump(mode="json"), "kept": kept}
+    document = {**stamp("run"), **told}
 
     def write(partial: Path) -> None:
         partial.mkdir()
@@ -224,7 +261,7 @@ def create_run(
 
     with _set_aside(path):
         write_atomically(path, write)
-    return Run(path, config, kept)
+    return Run(path, config, kept, came)
 
 
 @contextlib.contextmanager
@@ -269,55 +306,21 @@ def _aside(target: Path) -> Path:
     return target.parent / f".quickstudy-{name}.replaced"
 
 
-def _discard(aside: Path) -> None:
-    """Remove a run that was replaced; from the first step on it is a temporary to be swept."""
-    rubbish = aside.parent / f".quickstudy-{secrets.token_hex(8)}.partial"
-    with contextlib.suppress(OSError):
-        aside.rename(rubbish)
-        shutil.rmtree(rubbish, ignore_errors=True)
-
-
-class Metrics:
-    """The append-only record of a run, one JSON object a line.
-
-    Args:
-        path: the file.
-        size: bytes to keep of what is there; what stands behind them is dropped.
+def discard(folder: Path) -> None:
+    """Remove a run; from the first step on it is a temporary to be swept.
 
     Raises:
-        RunError: the file is shorter than that.
-        ArtefactError: it cannot be written.
+        OSError: it cannot be moved away; it is still there then.
     """
+    rubbish = folder.parent / f".quickstudy-{secrets.token_hex(8)}.partial"
+    folder.rename(rubbish)
+    shutil.rmtree(rubbish, ignore_errors=True)
 
-    def __init__(self, path: Path, size: int = 0) -> None:
-        held = path.stat().st_size if path.exists() else 0
-        if held < size:
-            raise RunError(f"{path} has {held} bytes, the checkpoint wants {size}: it was cut off")
-        self._path = path
-        with reported("write", path):
-            self._file = path.open("ab", buffering=0)
-            self._file.truncate(size)
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add one line; it is on its way to the disk, not yet safe there.
-
-        Raises:
-            ArtefactError: the disk is full.
-        """
-        line = json.dumps(row).encode() + b"\n"
-        with reported("write", self._path):
-            while line:  # a disk that is almost full takes a part and refuses the next
-                line = line[self._file.write(line) :]
-
-    def settle(self) -> int:
-        """Make all lines safe on the disk; how many bytes they are."""
-        with reported("write", self._path):
-            os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+def _discard(aside: Path) -> None:
+    """Remove a run that was replaced."""
+    with contextlib.suppress(OSError):
+        discard(aside)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from quickstudy.artefacts.checkpoint import load_checkpoint, save_checkpoint
 from quickstudy.core import Learner, Progress
 from quickstudy.core.distributed import ranks
 from quickstudy.errors import PeerLost, RunError
 from quickstudy.hub.catalogue import load, save
+from quickstudy.hub.checkpoints import Checkpoints, Found
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import choose_device
 from quickstudy.hub.job import (
@@ -33,12 +33,10 @@ from quickstudy.hub.job import (
 from quickstudy.hub.kept import parse_kept
 from quickstudy.hub.pictures import draw_curve, draw_rates, draw_task
 from quickstudy.hub.processes import first, gathered, one_voice, only_first
+from quickstudy.hub.recording import Recorder
 from quickstudy.hub.runs import (
-    CHECKPOINT,
     CONFIG,
-    METRICS,
     REPORT,
-    Metrics,
     Run,
     check_output,
     create_run,
@@ -46,6 +44,7 @@ from quickstudy.hub.runs import (
     write_json,
 )
 from quickstudy.hub.source import Source, refuse_sizes
+from quickstudy.hub.store.reporting import Reporter, reported_to_store
 
 
 class Started(NamedTuple):
@@ -56,12 +55,14 @@ class Started(NamedTuple):
         step: how many steps are done.
         parameters: how many numbers are learned.
         device: where.
+        damaged: what is wrong with newer checkpoints than the one it goes on from.
     """
 
     run: Run
     step: int
     parameters: int
     device: str
+    damaged: tuple[str, ...] = ()
 
 
 class Stepped(NamedTuple):
@@ -186,8 +187,7 @@ def resume_job(
             run = open_run(path)  # again: another process may have replaced it meanwhile
             finished = run.finished
             job = None if finished else remake(run)
-            place = run / CHECKPOINT
-            held = load_checkpoint(place) if job and place.exists() else None
+            held = _checkpoints(run).newest() if job else None
         gathered(None)  # all have read before the first one writes
         if job:
             yield from _run(run, job, resumed=held)
@@ -197,23 +197,25 @@ def resume_job(
         yield Finished(run, run.report(), learner, source)
 
 
-def _run(run: Run, job: Job, resumed: dict[str, Any] | None) -> Iterator[Event]:
+def _run(run: Run, job: Job, resumed: Found | None) -> Iterator[Event]:
     """The rest of a run, whose lock is held."""
     with readable_errors(), _way_on(run):
-        spent, size = 0.0, 0
+        spent, sizes, damaged = 0.0, {}, []
         if resumed is not None:
-            job.fit.load_state_dict(resumed["fit"])
-            spent, size = resumed["seconds"], resumed["metrics_bytes"]
-        yield Started(run, job.fit.step, job.parameters, str(job.device))
+            job.fit.load_state_dict(resumed.tree["fit"])
+            spent, sizes = resumed.tree["seconds"], resumed.tree["sizes"]
+            damaged = resumed.damaged
+        yield Started(run, job.fit.step, job.parameters, str(job.device), tuple(damaged))
         clock = _Clock(spent)
         if not first():
             for progress in job.fit:
                 yield Stepped(progress, clock.seconds)
             yield Finished(run, {}, job.learner, job.source)
             return
-        with closing(Metrics(run / METRICS, size)) as metrics:
-            yield from _steps(run, job, metrics, clock)
-        report = finish(run, job, clock.seconds)
+        with reported_to_store(run) as reporter:
+            with closing(Recorder(run.folder, sizes)) as recorder:
+                yield from _steps(run, job, recorder, reporter, clock)
+            report = finish(run, job, clock.seconds)
         yield Finished(run, report, job.learner, job.source)
 
 
@@ -247,24 +249,32 @@ def _look_of(row: dict[str, Any], looks: int) -> dict[str, Any]:
     return told
 
 
-def _steps(run: Run, job: Job, metrics: Metrics, clock: _Clock) -> Iterator[Stepped]:
-    config, fit = job.config, job.fit
+def _checkpoints(run: Run) -> Checkpoints:
+    return Checkpoints(run.folder, run.config.keep_checkpoints)
+
+
+def _steps(
+    run: Run, job: Job, recorder: Recorder, reporter: Reporter, clock: _Clock
+) -> Iterator[Stepped]:
+    config, fit, checkpoints = job.config, job.fit, _checkpoints(run)
     saved_at, saved_step = clock.seconds, fit.step
 
-    def save_now() -> None:
+    def save_now(best: bool = False) -> None:
         nonlocal saved_at, saved_step
-        state = {"metrics_bytes": metrics.settle(), "seconds": clock.seconds}
-        save_checkpoint(run / CHECKPOINT, state | {"fit": fit.state_dict()})
+        state = {"sizes": recorder.settle(), "seconds": clock.seconds, "fit": fit.state_dict()}
+        checkpoints.save(fit.step, state, best=best)
         saved_at, saved_step = clock.seconds, fit.step
 
     for progress in fit:
-        metrics.append(row_of(progress, clock.seconds))
+        row = row_of(progress, clock.seconds)
+        recorder.append(row)
+        reporter.tell(row)
         if config.checkpoint_every:
             due = fit.step % config.checkpoint_every == 0
         else:
             due = clock.seconds - saved_at >= config.checkpoint_seconds
-        if due or fit.ended:
-            save_now()
+        if due or progress.best or fit.ended:
+            save_now(progress.best)
         try:
             yield Stepped(progress, clock.seconds)
         except GeneratorExit:

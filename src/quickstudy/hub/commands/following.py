@@ -1,6 +1,9 @@
 """Showing a run while it goes, and stopping it where Ctrl-C is pressed."""
 
+import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +20,8 @@ from quickstudy.hub.processes import first, gathered
 from quickstudy.hub.training import Event, Finished, Started, Stepped
 
 INTERRUPTED = 130
+PATIENCE = 25.0
+"""Seconds after SIGTERM until a run leaves in the middle of a step: who sent it kills after 30."""
 
 
 def follow(begin: Callable[[Stop], Iterator[Event]], out: Path) -> Finished:
@@ -33,7 +38,7 @@ def follow(begin: Callable[[Stop], Iterator[Event]], out: Path) -> Finished:
         Exit: it was stopped; it can be resumed then.
     """
     console = screen.err()
-    with interruptible() as stopped:
+    with interruptible(out) as stopped:
         events = begin(stopped)
         began = next(events)
         if isinstance(began, Finished):
@@ -64,6 +69,8 @@ def follow(begin: Callable[[Stop], Iterator[Event]], out: Path) -> Finished:
 def _announce(began: Started, out: Path) -> None:
     """Say what is trained on what, and where."""
     console, config = screen.err(), began.run.config
+    for said in began.damaged:
+        console.print(f"warning: {said}; going on from an earlier checkpoint")
     data = Path(config.data).name if "/" in config.data else config.data
     world = ranks()[1]
     console.print(
@@ -80,13 +87,18 @@ def _announce(began: Started, out: Path) -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible(out: Path) -> Iterator[Callable[[], bool]]:
     """Let the first Ctrl-C (or SIGTERM) ask for a stop after the step; a second one stops at once.
+
+    Where the step takes longer than whoever sent SIGTERM will wait, the process leaves without it;
+    what is on the disk is whole at any moment.
 
     Yields:
         Whether a stop was asked for.
     """
     asked = threading.Event()
+    late = threading.Timer(PATIENCE, _leave, [out])
+    late.daemon = True
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
@@ -95,13 +107,24 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        if number == signal.SIGTERM:
+            late.start()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked.is_set
     finally:
+        late.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _leave(out: Path) -> None:
+    """End the process where it is."""
+    with contextlib.suppress(OSError):
+        said = f"stopped in the middle of a long step; go on with: quickstudy resume {out}\n"
+        os.write(sys.stderr.fileno(), said.encode())
+    os._exit(INTERRUPTED)
 
 
 def finish(ended: Finished, json: bool) -> None:

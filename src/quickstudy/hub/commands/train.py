@@ -30,6 +30,21 @@ def train(
             "paper-5way-5shot, paper-20way-1shot, paper-20way-5shot.",
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML with options by name, or the config.json of a run to repeat.",
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A.B=VALUE",
+            help="Any option, over --config's; flags come over both. May be given again.",
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         _option(
@@ -240,6 +255,10 @@ def train(
         int | None,
         _option(text="Steps between checkpoints. Default: 30 seconds.", panel=LOOKS),
     ] = None,
+    keep_checkpoints: Annotated[
+        int | None,
+        _option(text="Checkpoints that stay beside the best. Default: 2.", panel=LOOKS),
+    ] = None,
     device: Device = "auto",
     threads: Threads = None,
     overwrite: Overwrite = False,
@@ -248,7 +267,8 @@ def train(
     """Meta-train a learner in a new run folder.
 
     What is not given comes from the recipe, if one is named, else from the
-    defaults below. A run that was stopped goes on with `quickstudy resume`.
+    defaults below. Flags come over --set, that over --config, and that over the
+    recipe. A run that was stopped goes on with `quickstudy resume`.
 
     Examples:
       quickstudy train --data glyphs --steps 200 --out runs/a
@@ -258,10 +278,12 @@ def train(
       quickstudy train --data sinusoids --learner maml --shots 10 --out runs/sines
       quickstudy train --data sales.csv --group store --targets sold --learner maml --out runs/s
       quickstudy train --learner-option distance=cosine --out runs/b
+      quickstudy train --config runs/b/config.json --set seed=1 --out runs/c
     """
     from quickstudy.hub.commands.following import finish, follow
     from quickstudy.hub.config import TrainConfig, make_config
     from quickstudy.hub.processes import join
+    from quickstudy.hub.settings import layered
     from quickstudy.hub.training import train as run
 
     given = {
@@ -269,13 +291,17 @@ def train(
         for name, value in context.params.items()
         if name in TrainConfig.model_fields and name != "recipe" and value is not None
     }
+    if device == "auto":
+        given.pop("device")  # so that a file may say it
     given["learner_options"] = pairs(learner_option, "--learner-option")
     given["backbone_options"] = pairs(backbone_option, "--backbone-option")
     given["rule_options"] = pairs(rule_option, "--rule-option")
     given = {name: value for name, value in given.items() if value != {}}
-    config = make_config(given, recipe)
+    if recipe is not None:
+        given["recipe"] = recipe
+    resolved = make_config(*layered(config, set_ or [], given))
     join()
-    finish(follow(lambda stop: run(config, out, overwrite=overwrite, stop=stop), out), json)
+    finish(follow(lambda stop: run(resolved, out, overwrite=overwrite, stop=stop), out), json)
 
 
 def pairs(given: list[str] | None, flag: str) -> dict[str, object]:

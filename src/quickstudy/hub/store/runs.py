@@ -1,0 +1,157 @@
+"""The index of runs: what their folders hold, where it can be listed and compared quickly."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from quickstudy.errors import RunError
+from quickstudy.hub.runs import CONFIG, Run, open_run
+from quickstudy.hub.store.engine import make_engine, store_errors, store_url
+from quickstudy.hub.store.tables import RunRow
+
+RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
+
+
+class RunIndex:
+    """The runs in a store.
+
+    Args:
+        url: as `store_url` takes it.
+
+    Raises:
+        RunError: it cannot be used.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self.url = store_url(url)
+        self._engine = make_engine(self.url)
+        self._sessions = sessionmaker(self._engine)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._engine.dispose()
+
+    def put(self, row: RunRow) -> None:
+        """Add a run, or replace what is known of it; one that had its folder before is gone.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        with self._writing() as session:
+            others = delete(RunRow).where(RunRow.folder == row.folder, RunRow.id != row.id)
+            session.execute(others)
+            session.merge(row)
+
+    def update(self, id: str, values: Mapping[str, Any]) -> None:
+        """Change some columns of a run that is there.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        with self._writing() as session:
+            session.execute(update(RunRow).where(RunRow.id == id).values(**values))
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Forget runs; their folders stay.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        with self._writing() as session:
+            session.execute(delete(RunRow).where(RunRow.id.in_(ids)))
+
+    def all(self) -> list[RunRow]:
+        """Every run, the newest first.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        with store_errors(self.url), self._sessions() as session:
+            found = session.scalars(select(RunRow).order_by(RunRow.began.desc(), RunRow.id))
+            return list(found.all())
+
+    def find(self, name: str) -> RunRow:
+        """The run of that folder, or whose id begins so.
+
+        Raises:
+            RunError: there is none, or there are several.
+        """
+        folder = str(Path(name).absolute())
+        found = [row for row in self.all() if row.folder == folder]
+        found = found or [row for row in self.all() if len(name) >= 4 and row.id.startswith(name)]
+        if len(found) != 1:
+            said = "no run" if not found else f"{len(found)} runs"
+            raise RunError(f"{said} in the store with the folder or id {name!r}")
+        return found[0]
+
+    def rebuild(self, roots: Sequence[Path]) -> list[Run]:
+        """Read every run below these folders anew; which ones were found.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        found = list(runs_below(roots))
+        for run in found:
+            self.put(row_of_run(run))
+        return found
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with store_errors(self.url), self._sessions.begin() as session:
+            yield session
+
+
+def runs_below(roots: Sequence[Path]) -> Iterator[Run]:
+    """The runs in these folders and below them; what is no run is passed over."""
+    for root in roots:
+        for path in sorted({root / CONFIG, *root.rglob(CONFIG)}):
+            try:
+                yield open_run(path.parent)
+            except RunError:
+                continue
+
+
+def row_of_run(run: Run) -> RunRow:
+    """What the index holds of a run, from its folder alone."""
+    rows = run.metrics()
+    last: Mapping[str, Any] = rows[-1] if rows else {}
+    looks = [row["validation"] for row in rows if row.get("validation")]
+    best = next((look for look in reversed(looks) if look.get("best")), None)
+    control = run.report().get("control") if run.finished else None
+    began = run.origin.get("began")
+    return RunRow(
+        id=run.id,
+        folder=str(run.folder.absolute()),
+        learner=run.config.learner,
+        data=run.config.data,
+        recipe=run.config.recipe,
+        config=run.config.model_dump(mode="json"),
+        origin=run.origin,
+        began=datetime.fromisoformat(began) if isinstance(began, str) else _made(run),
+        updated=datetime.now(UTC),
+        step=int(last.get("step") or 0),
+        steps=run.config.steps,
+        seconds=float(last.get("seconds") or 0.0),
+        loss=last.get("loss"),
+        metric=looks[-1]["metric"] if looks else None,
+        validation=best["mean"] if best else None,
+        control=control["mean"] if control else None,
+        state=state_of(run),
+        said=None,
+    )
+
+
+def state_of(run: Run) -> str:
+    """Whether a run has ended, is at work, or waits to be resumed."""
+    if run.finished:
+        return FINISHED
+    return RUNNING if run.busy else STOPPED
+
+
+def _made(run: Run) -> datetime:
+    return datetime.fromtimestamp((run / CONFIG).stat().st_mtime, UTC)

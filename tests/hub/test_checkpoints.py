@@ -1,0 +1,95 @@
+import os
+
+import pytest
+import torch
+
+from quickstudy.artefacts import atomic
+from quickstudy.errors import ArtefactError, RunError
+from quickstudy.hub.checkpoints import Checkpoints
+
+
+def tree(step):
+    return {"step": step, "weights": torch.full((4,), float(step))}
+
+
+def names(folder):
+    return sorted(path.name.removesuffix(".safetensors") for path in folder.iterdir())
+
+
+def step_of(found):
+    return found.tree["step"]
+
+
+def test_the_last_few_and_the_best_stay(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    assert checkpoints.newest() is None
+    for step in range(1, 8):
+        checkpoints.save(step, tree(step), best=step in (2, 3))
+    assert names(tmp_path / "checkpoints") == ["best-00000003", "step-00000006", "step-00000007"]
+    found = checkpoints.newest()
+    assert found.tree["weights"].tolist() == [7.0] * 4
+    assert found.damaged == []
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_stay_as_are_asked_for(tmp_path, keep):
+    for step in range(1, 6):
+        Checkpoints(tmp_path, keep).save(step, tree(step))
+    assert len(names(tmp_path / "checkpoints")) == keep
+
+
+def test_damage_is_passed_over_and_told(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (9, 10, 100_000_001):
+        checkpoints.save(step, tree(step), best=step == 9)
+    whole = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+    newest_first = sorted(whole, key=lambda path: -int(path.stem.partition("-")[2]))
+    left = [100_000_001, 10, 9]
+    for count, path in enumerate(newest_first):
+        found = checkpoints.newest()
+        assert step_of(found) == left[count]
+        assert len(found.damaged) == count
+        middle = len(whole[path]) // 2
+        path.write_bytes(whole[path][:middle] + b"?" + whole[path][middle + 1 :])
+    with pytest.raises(RunError, match=r"no checkpoint can be read: .* is damaged.*; .*; "):
+        checkpoints.newest()
+
+
+def test_the_best_is_a_file_of_its_own(tmp_path):
+    """Damage to the newest file must not be damage to the best one."""
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(4, tree(4), best=True)
+    (tmp_path / "checkpoints" / "step-00000004.safetensors").write_bytes(b"")
+    assert step_of(checkpoints.newest()) == 4
+
+
+@pytest.mark.parametrize(
+    ("call", "calls_of_a_save"), [("write", 2), ("fsync", 4), ("replace", 2)]
+)  # of the checkpoint and of the copy that is the best
+def test_a_disk_that_fails_leaves_all_that_was_there(tmp_path, monkeypatch, call, calls_of_a_save):
+    """Every call of its kind fails in turn, through a save that replaces a best one."""
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, tree(1), best=True)
+    owner = {"write": atomic.Path, "fsync": os, "replace": os}[call]
+    name = "write_bytes" if call == "write" else call
+    real, left = getattr(owner, name), [0]
+
+    def fail(*arguments, **options):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return real(*arguments, **options)
+
+    def saves(step, calls):
+        left[0] = calls
+        checkpoints.save(step, tree(step), best=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, fail)
+        for calls in range(calls_of_a_save):
+            with pytest.raises(ArtefactError, match="No space left"):
+                saves(calls + 2, calls)
+            assert step_of(checkpoints.newest()) >= 1
+        saves(99, calls_of_a_save)
+    assert step_of(checkpoints.newest()) == 99
+    assert not [path for path in names(tmp_path / "checkpoints") if path.endswith(".partial")]
