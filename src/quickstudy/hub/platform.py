@@ -237,7 +237,11 @@ class Platform:
         config = run.config.model_copy(update={"device": self.config.device})
         job = job_of(config, self.source, self.learner)
         self.config = config
-        return self._go(job, resume_job(out, lambda run: job), progress)
+        try:
+            self._go(job, resume_job(out, lambda run: job), progress)
+        finally:  # with what was done before it was stopped
+            self.history = History(run.metrics(), self.history.control)
+        return self.history
 
     def _own_net(self) -> nn.Module | None:
         """The learner's net, where it is the user's and so comes from nowhere else."""
