@@ -70,7 +70,7 @@ def test_equal_examples_are_no_trouble_where_there_is_a_penalty():
     ("arguments", "message"),
     [
         ({"penalty": 0.0}, "ridge penalty must be positive, got 0.0"),
-        ({"penalty": float("nan")}, "ridge penalty must be positive, got nan"),
+        ({"penalty": float("nan")}, "takes penalty as a finite number, got nan"),
         ({"scale": -1.0}, "scale of the logits must be positive, got -1.0"),
         ({"targets": "both"}, "classes or values, got 'both'"),
     ],
@@ -142,7 +142,7 @@ def test_penalty_and_scale_of_the_logistic_regression_are_learned():
     [
         ({"penalty": 0.0}, "penalty of a logistic regression must be positive, got 0.0"),
         ({"steps": 0}, "one step or more, got 0"),
-        ({"scale": float("nan")}, "scale of the logits must be positive, got nan"),
+        ({"scale": float("nan")}, "takes scale as a finite number, got nan"),
     ],
 )
 def test_impossible_logistic_regressions_are_refused(arguments, message):

@@ -141,7 +141,7 @@ def test_extending_equals_adapting_to_all_at_once(make):
     ("make", "message"),
     [
         (lambda: FEAT(MLP(5), contrast=-1.0), "contrast must be a number >= 0, got -1.0"),
-        (lambda: FEAT(MLP(5), contrast=float("nan")), "contrast must be a number >= 0, got nan"),
+        (lambda: FEAT(MLP(5), contrast=float("nan")), "takes contrast as a finite number, got nan"),
         (lambda: FEAT(MLP(5), temperature=0.0), "temperature must be positive, got 0.0"),
         (lambda: FEAT(MLP(5), "manhattan"), "euclidean or cosine, got 'manhattan'"),
         (lambda: FEAT(nn.Linear(5, 5)), "FEAT needs a net that says its output width"),

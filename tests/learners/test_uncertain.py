@@ -259,8 +259,8 @@ def test_another_number_of_targets_is_refused():
         (lambda: ALPaCA(nn.Linear(5, 5)), "ALPaCA needs a net that says its output width"),
         (lambda: DKT(MLP(5), "matern"), "kernel must be rbf, linear or cosine, got 'matern'"),
         (lambda: DKT(MLP(5), length=-1.0), "length must be a positive number, got -1.0"),
-        (lambda: DKT(MLP(5), scale=math.inf), "scale must be a positive number, got inf"),
-        (lambda: DKT(MLP(5), noise=math.nan), "noise must be a positive number, got nan"),
+        (lambda: DKT(MLP(5), scale=math.inf), "takes scale as a finite number, got inf"),
+        (lambda: DKT(MLP(5), noise=math.nan), "takes noise as a finite number, got nan"),
         (lambda: DKT(MLP(5), targets="both"), "classes or values, got 'both'"),
     ],
 )
