@@ -184,6 +184,19 @@ def test_a_failed_run_says_why(tmp_path, call, monkeypatch, url):
     (row,) = call("runs", "list", "--json").json
     assert row["state"] == "failed"
     assert "wanted finite numbers" in row["said"]
+    # Looking does not forget it, nor does reading the folders anew.
+    assert call("runs", "show", tmp_path / "run", "--json").json["said"] == row["said"]
+    assert call("runs", "rebuild", tmp_path).code == 0
+    assert call("runs", "list", "--json").json == [row]
+
+
+def test_reading_waits_for_no_writer(sqlite):
+    with closing(RunIndex(sqlite)) as index:
+        engine = create_engine(store_url(sqlite))
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM runs"))  # and not committed yet
+            assert index.all() == []
+        engine.dispose()
 
 
 def test_a_killed_run_is_not_said_to_run(tmp_path, call, monkeypatch, url):

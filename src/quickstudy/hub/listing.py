@@ -8,7 +8,7 @@ from typing import Any
 from quickstudy.artefacts.atomic import reported
 from quickstudy.errors import RunError
 from quickstudy.hub.runs import CONFIG, Run, discard, open_run
-from quickstudy.hub.store.runs import FINISHED, RUNNING, RunIndex, row_of_run
+from quickstudy.hub.store.runs import FINISHED, RUNNING, RunIndex
 from quickstudy.hub.store.tables import RunRow
 
 MISSING = "missing"
@@ -78,9 +78,7 @@ def look_up(index: RunIndex, name: str) -> RunRow:
         RunError: there is no such run.
     """
     if (Path(name) / CONFIG).is_file():
-        row = row_of_run(open_run(name))
-        index.put(row)
-        return index.find(row.id)
+        return index.read(open_run(name))
     return _fresh(index, index.find(name))
 
 
@@ -113,9 +111,7 @@ def _fresh(index: RunIndex, row: RunRow) -> RunRow:
     if run.id != row.id:
         row.state = MISSING  # another run lies there now
     elif row.state == RUNNING and not run.busy:
-        row = row_of_run(run)
-        index.put(row)
-        return index.find(row.id)
+        return index.read(run)
     return row
 
 

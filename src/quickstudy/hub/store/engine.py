@@ -22,6 +22,8 @@ BUSY_SECONDS = 30
 """How long a writer waits for the others."""
 LOCK_NUMBER = 0x71756963
 """Of PostgreSQL's advisory lock that one migrates under."""
+READING = "quickstudy_reading"
+"""The execution option of a connection that writes nothing, and so waits for no writer."""
 HEAD = "0001"
 """The newest revision in `migrations/versions`."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -107,7 +109,8 @@ def _settle_sqlite(engine: Engine, url: URL) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # One that reads first and then writes would meet "database is locked" without a wait.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reading = connection.get_execution_options().get(READING)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 @contextmanager
@@ -141,7 +144,7 @@ def _migrate(engine: Engine, url: URL) -> None:
 
 
 def _revision(engine: Engine) -> str | None:
-    with engine.connect() as connection:
+    with engine.connect().execution_options(**{READING: True}) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
         found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -170,9 +173,8 @@ def _upgrade(engine: Engine) -> None:
 def _alone(engine: Engine, url: URL) -> Iterator[None]:
     if url.get_backend_name() == "postgresql":
         with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": LOCK_NUMBER})
+            connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": LOCK_NUMBER})
             yield
-            connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": LOCK_NUMBER})
         return
     if not url.database or url.database == ":memory:":
         yield

@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from quickstudy.errors import RunError
 from quickstudy.hub.runs import CONFIG, Run, open_run
-from quickstudy.hub.store.engine import make_engine, store_errors, store_url
+from quickstudy.hub.store.engine import READING, make_engine, store_errors, store_url
 from quickstudy.hub.store.tables import RunRow
 
+SHORTEST = 4
+"""Letters of an id that name a run."""
 RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
 
 
@@ -31,6 +33,7 @@ class RunIndex:
         self.url = store_url(url)
         self._engine = make_engine(self.url)
         self._sessions = sessionmaker(self._engine)
+        self._readers = sessionmaker(self._engine.execution_options(**{READING: True}))
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -71,9 +74,7 @@ class RunIndex:
         Raises:
             RunError: the store cannot be used.
         """
-        with store_errors(self.url), self._sessions() as session:
-            found = session.scalars(select(RunRow).order_by(RunRow.began.desc(), RunRow.id))
-            return list(found.all())
+        return self._where()
 
     def find(self, name: str) -> RunRow:
         """The run of that folder, or whose id begins so.
@@ -82,12 +83,27 @@ class RunIndex:
             RunError: there is none, or there are several.
         """
         folder = str(Path(name).absolute())
-        found = [row for row in self.all() if row.folder == folder]
-        found = found or [row for row in self.all() if len(name) >= 4 and row.id.startswith(name)]
+        found = self._where(RunRow.folder == folder)
+        if not found and len(name) >= SHORTEST:
+            found = self._where(RunRow.id.startswith(name, autoescape=True))
         if len(found) != 1:
             said = "no run" if not found else f"{len(found)} runs"
             raise RunError(f"{said} in the store with the folder or id {name!r}")
         return found[0]
+
+    def read(self, run: Run) -> RunRow:
+        """Put in what a run's folder says; that it failed, and why, the store alone remembers.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        row = row_of_run(run)
+        for known in self._where(RunRow.id == run.id):
+            if (known.state, known.step, row.state) == (FAILED, row.step, STOPPED):
+                row.state, row.said = FAILED, known.said
+        self.put(row)
+        (kept,) = self._where(RunRow.id == run.id)
+        return kept
 
     def rebuild(self, roots: Sequence[Path]) -> list[Run]:
         """Read every run below these folders anew; which ones were found.
@@ -97,8 +113,13 @@ class RunIndex:
         """
         found = list(runs_below(roots))
         for run in found:
-            self.put(row_of_run(run))
+            self.read(run)
         return found
+
+    def _where(self, *conditions: ColumnElement[bool]) -> list[RunRow]:
+        with store_errors(self.url), self._readers() as session:
+            wanted = select(RunRow).where(*conditions)
+            return list(session.scalars(wanted.order_by(RunRow.began.desc(), RunRow.id)))
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
