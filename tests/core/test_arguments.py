@@ -67,6 +67,15 @@ def test_a_wrong_call_is_pythons_to_refuse():
         Thing(1, colour=2)
 
 
+def test_annotations_that_mean_nothing_here_are_passed_over():
+    class Odd:
+        @checked
+        def __init__(self, what: "SomewhereElse", steps: int = 1) -> None:
+            self.what = what
+
+    assert Odd("anything").what == "anything"
+
+
 def test_a_constructor_looks_as_it_did():
     assert list(inspect.signature(Thing).parameters)[:2] == ["count", "size"]
     assert Thing.__init__.__doc__ == "As it is."

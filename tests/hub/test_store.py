@@ -249,6 +249,8 @@ def test_runs_side_by_side_and_removed(tmp_path, call, monkeypatch, url):
     assert f"folder: {tmp_path / 'a'}" in shown
     b = told["runs"][1]["id"]
     assert call("runs", "rm", "a", "none", "--yes").code == 2
+    asked = call("runs", "rm", "a")
+    assert (asked.code, "give --yes" in asked.err) == (2, True)
     assert (tmp_path / "a").is_dir()
     assert call("runs", "rm", "a", "--yes").out == f"removed {tmp_path / 'a'}\n"
     assert not (tmp_path / "a").exists()

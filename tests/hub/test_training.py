@@ -50,6 +50,16 @@ def weights(folder):
     return path.read_bytes()
 
 
+def stopped(config, folder, after):
+    """A run that was left after so many steps."""
+    events = train(config, folder)
+    for event in events:
+        if isinstance(event, Stepped) and event.progress.step == after:
+            break
+    events.close()
+    return open_run(folder)
+
+
 def record(run):
     return (run / "metrics.jsonl").read_bytes()
 
@@ -90,12 +100,7 @@ def test_a_run_tells_what_happens_and_leaves_it_in_its_folder(photos, tmp_path):
 def test_stopping_and_going_on_changes_nothing(photos, tmp_path, options):
     config = quick(photos, **options)
     whole = end(train(config, tmp_path / "whole")).run
-    events = train(config, tmp_path / "parts")
-    for event in events:
-        if isinstance(event, Stepped) and event.progress.step == 7:
-            break
-    events.close()
-    part = open_run(tmp_path / "parts")
+    part = stopped(config, tmp_path / "parts", after=7)
     assert not (part / "manifest.json").exists()
     end(resume(part.folder))
     assert weights(part.folder) == weights(whole.folder)
@@ -108,12 +113,7 @@ def test_going_on_in_a_folder_that_has_changed(photos, tmp_path):
     folder = shutil.copytree(photos, tmp_path / "own")
     config = quick(folder)
     whole = end(train(config, tmp_path / "whole")).run
-    events = train(config, tmp_path / "parts")
-    for event in events:
-        if isinstance(event, Stepped) and event.progress.step == 7:
-            break
-    events.close()
-    part = open_run(tmp_path / "parts")
+    part = stopped(config, tmp_path / "parts", after=7)
     # New classes, among them large pictures in colour, change neither the split nor the input.
     draw_folder(tmp_path / "new", classes=14, each=5, size=60, colour=True)
     for place in (tmp_path / "new").iterdir():
@@ -272,12 +272,7 @@ def test_a_damaged_checkpoint_is_one_clear_line(photos, tmp_path):
 def test_a_run_goes_on_from_its_newest_whole_checkpoint(photos, tmp_path, call, spoil):
     config = quick(photos)
     whole = end(train(config, tmp_path / "whole")).run
-    events = train(config, tmp_path / "part")
-    for event in events:
-        if isinstance(event, Stepped) and event.progress.step == 11:
-            break
-    events.close()
-    part = open_run(tmp_path / "part")
+    part = stopped(config, tmp_path / "part", after=11)
     kept = sorted((part / "checkpoints").iterdir(), key=lambda path: path.stem[-8:])
     assert len(kept) == 3
     for path in kept[-spoil:]:

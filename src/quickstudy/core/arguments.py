@@ -39,7 +39,10 @@ def checked(init: Callable[..., None]) -> Callable[..., None]:
     def check(self: Any, *args: Any, **kwargs: Any) -> None:
         nonlocal plain
         if plain is None:  # annotations may name what is defined further down
-            hints = typing.get_type_hints(init)
+            try:
+                hints = typing.get_type_hints(init)
+            except NameError:  # or what only type checkers import
+                hints = {}
             found = {name: _kinds(hint) for name, hint in hints.items() if name != "return"}
             plain = {name: kinds for name, kinds in found.items() if kinds}
         try:

@@ -133,12 +133,15 @@ def rm(
     """
     import sys
 
+    from quickstudy.errors import RunError
     from quickstudy.hub import screen
     from quickstudy.hub.listing import look_up, removed
 
     with _index(store) as index:
-        if not (yes or keep_folder) and sys.stdin.isatty():
+        if not (yes or keep_folder):
             folders = ", ".join(look_up(index, name).folder for name in runs)
+            if not sys.stdin.isatty():
+                raise RunError(f"nobody is here to ask whether {folders} may go: give --yes")
             typer.confirm(f"remove {folders}?", abort=True, err=True)
         told = removed(index, runs, keep_folder)
     if json:
