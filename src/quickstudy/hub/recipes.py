@@ -96,8 +96,10 @@ _CAREFUL: Options = {**_TEN_MINUTES, "rate": 1e-3}
 _FEW_WAYS: Options = {**_TEN_MINUTES, "ways": 5, "steps": 5000}
 _COSTLY: Options = {**_FEW_WAYS, "steps": 3000}
 _BUDGETS: Mapping[str, Options] = {
-    **dict.fromkeys(("anil", "dkt", "lrd2", "matchingnet", "metabaseline", "softkmeans"), _QUICK),
-    **dict.fromkeys(("relationnet", "settransformer", "priorfitted"), _CAREFUL),
+    **dict.fromkeys(("dkt", "lrd2", "matchingnet", "metabaseline", "softkmeans"), _QUICK),
+    **dict.fromkeys(("feat", "relationnet", "settransformer", "priorfitted"), _CAREFUL),
+    # At its usual rate the head is certain after one step.
+    "anil": {**_QUICK, "inner_rate": 0.01},
     **dict.fromkeys(("boil", "protomaml"), _FEW_WAYS),
     "mamlplusplus": _COSTLY,
     # Its inner steps have to come near a minimum, and nothing holds the start where they do.
