@@ -21,6 +21,7 @@ from quickstudy.hub.commands.evaluate import evaluate
 from quickstudy.hub.commands.learners import learners
 from quickstudy.hub.commands.recommend import app as recommend
 from quickstudy.hub.commands.runs import app as runs
+from quickstudy.hub.commands.serve import serve
 from quickstudy.hub.commands.train import resume, train
 
 DEBUG = "--debug"
@@ -38,6 +39,7 @@ app.command()(resume)
 app.command()(evaluate)
 app.command()(adapt)
 app.command()(predict)
+app.command()(serve)
 app.command()(learners)
 app.add_typer(runs, name="runs")
 app.add_typer(data, name="data")

@@ -1,0 +1,93 @@
+"""`quickstudy serve`."""
+
+from typing import Annotated
+
+import typer
+
+from quickstudy.hub.commands.options import Device, Json
+
+
+def serve(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            metavar="NAME=RUN",
+            help="A run, or a stored model, and its name in addresses. May be given again.",
+        ),
+    ],
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Where to listen; beyond this machine keys are needed."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", help="0 takes a free one.")] = 8008,
+    require_keys: Annotated[
+        bool,
+        typer.Option(
+            "--require-keys", help="Ask for keys on this machine too, behind a proxy say."
+        ),
+    ] = False,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep", help="Keep what is adapted in the store, so that a restart loses none."
+        ),
+    ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="body, ways, support, queries, deadline, queue, "
+            "adapted, live, memory or image. May be given again.",
+        ),  # fmt: skip
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="The database. Default: $QUICKSTUDY_STORE, else a file of yours."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="That run models; one a core if not given."),
+    ] = None,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Serve models over HTTP, for any client to adapt to its own classes; a page to try it at /.
+
+    Examples:
+      quickstudy serve --model chars=runs/a
+      quickstudy serve --model chars=runs/a --model photos=runs/b --port 8008 --keep
+      quickstudy serve --model chars=runs/a --host 0.0.0.0 --limit ways=20
+      curl -s -F "alpha=@a.png" -F "beta=@b.png" localhost:8008/v1/models/chars/adapt
+    """
+    from quickstudy.hub import screen
+    from quickstudy.hub.service.serving import Serving
+    from quickstudy.hub.service.serving import serve as run
+    from quickstudy.hub.service.told import limits_told, models_told
+
+    serving = Serving(
+        models=models_told(model),
+        host=host,
+        port=port,
+        limits=limits_told(limit or []),
+        keys=require_keys,
+        keep=keep,
+        store=store,
+        threads=threads,
+        device=device,
+    )
+
+    def told(address: str) -> None:
+        names = list(serving.models)
+        if json:
+            screen.print_json({"address": address, "models": names})
+            return
+        console = screen.out()
+        console.print(f"serving {', '.join(names)} on {address}", markup=False)
+        console.print("stop with Ctrl-C", markup=False)
+
+    run(serving, told)

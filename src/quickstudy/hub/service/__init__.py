@@ -1,0 +1,1 @@
+"""Adaptation over HTTP: models that any client adapts to its own classes."""

@@ -1,0 +1,152 @@
+"""The service as one ASGI application."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from quickstudy import __version__
+from quickstudy.hub.service import inference, metrics, routes, runs
+from quickstudy.hub.service.access import Access, Caller, Keys, allow
+from quickstudy.hub.service.adaptations import Adaptations
+from quickstudy.hub.service.bodies import LimitBody
+from quickstudy.hub.service.inference import InferRequest
+from quickstudy.hub.service.metrics import Counted, Metrics
+from quickstudy.hub.service.problems import answer_problems, refusals
+from quickstudy.hub.wire import Problem, Query, Support
+
+PUBLIC = frozenset({"/health", "/v2/health/live", "/v2/health/ready", "/openapi.json"})
+"""Routes that ask for no key."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' data: blob:; connect-src 'self'; font-src 'self'; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_ABOUT = """Adapt a meta-trained model to your own classes from a few examples, then ask it.
+
+`POST /v1/models/{model}/adapt` learns from labelled examples and returns an `adapted_id`;
+`POST /v1/adapted/{adapted_id}/predict` answers with it."""
+
+
+def make_app(
+    adaptations: Adaptations, keys: Keys | None = None, store: str | None = None
+) -> FastAPI:
+    """An application that serves models.
+
+    Args:
+        adaptations: what is served, and what it has learned.
+        keys: tells good API keys; None where everybody on this machine may do all.
+        store: the database of the runs, as `store_url` takes it.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        purging = asyncio.create_task(adaptations.purge())
+        yield
+        purging.cancel()
+        with suppress(asyncio.CancelledError):
+            await purging
+        adaptations.work.close()
+
+    app = FastAPI(
+        title="quickstudy",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,  # they load their scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    counts = Metrics(adaptations)
+    app.state.adaptations = adaptations
+    app.state.access = Access(keys)
+    app.state.store = store
+    app.include_router(routes.router, tags=["adaptation"])
+    app.include_router(inference.router, tags=["open inference protocol"])
+    app.include_router(runs.router, tags=["runs"])
+    answer_problems(app)
+
+    @app.get("/health", tags=["health"])
+    async def health() -> dict[str, str]:
+        """Whether the server is alive."""
+        return {"status": "ok"}
+
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+        | refusals(401, 403),
+    )
+    async def metrics_(caller: Annotated[Caller, Depends(allow("read"))]) -> Response:
+        """Counts, as Prometheus reads them."""
+        return Response(counts.text(), media_type=metrics.MEDIA_TYPE)
+
+    app.add_middleware(LimitBody, most=adaptations.limits.body)
+    app.add_middleware(Counted, metrics=counts)
+    app.add_middleware(Guarded)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
+    return app
+
+
+class Guarded:
+    """Tells browsers to trust nothing but this server.
+
+    Args:
+        app: what is behind it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def headed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, headed if scope["type"] == "http" else send)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the bodies that routes read themselves."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    told = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    bodies = [(model, "validation") for model in (Support, Query, InferRequest)]
+    said = [(Problem, "serialization")]
+    _, schemas = models_json_schema([*bodies, *said], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]
+    told["components"]["schemas"] |= schemas["$defs"]
+    schemes = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    told["components"]["securitySchemes"] = schemes
+    told["security"] = [{"bearer": []}, {"header": []}, {}]
+    for path in told["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None) if _unread(operation) else None
+    app.openapi_schema = told
+    return told
+
+
+def _unread(operation: dict[str, Any]) -> bool:
+    """Whether FastAPI alone said that a route answers 422: those that read no body do not."""
+    content = operation["responses"].get("422", {}).get("content", {})
+    return "application/json" in content

@@ -1,0 +1,104 @@
+"""What comes in a request: never more than is allowed, and in one of the forms that are known."""
+
+from typing import NamedTuple, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from quickstudy.hub.service.problems import Refused, faults, problem
+
+T = TypeVar("T", bound=BaseModel)
+JSON, FORM = "application/json", "multipart/form-data"
+
+
+class Upload(NamedTuple):
+    """A file of a form."""
+
+    name: str
+    content: bytes
+
+
+class LimitBody:
+    """Refuses longer bodies, whether or not they say how long they are.
+
+    Args:
+        app: what is behind it.
+        most: bytes.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        said = dict(scope["headers"]).get(b"content-length", b"0")
+        if not said.isdigit() or len(said) > 15 or int(said) > self.most:
+            answer = problem(413, self._reason(), scope["path"], {"Connection": "close"})
+            await answer(scope, receive, send)
+            return
+        came = 0
+
+        async def counted() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > self.most:
+                raise Refused(413, self._reason(), {"Connection": "close"})
+            return message
+
+        await self.app(scope, counted, send)
+
+    def _reason(self) -> str:
+        return f"a request may have {self.most} bytes, this one has more"
+
+
+async def read_json(request: Request, model: type[T]) -> T:
+    """The body as what it is to be.
+
+    Raises:
+        Refused: 415 for another kind of body, 400 where it is no JSON, 422 for another content.
+    """
+    kind = _kind(request)
+    if kind not in (JSON, ""):
+        raise Refused(415, f"wanted {JSON} or {FORM}, got {kind[:80]!r}")
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as error:
+        broken = any(fault["type"] == "json_invalid" for fault in error.errors())
+        raise Refused(400 if broken else 422, faults(error)) from None
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a form with files."""
+    return _kind(request) == FORM
+
+
+async def read_form(request: Request, most: int) -> list[Upload]:
+    """The files of a form.
+
+    Args:
+        request: whose.
+        most: how many it may have.
+
+    Raises:
+        Refused: it has none, or more, or something else than files.
+    """
+    async with request.form(max_files=most + 1, max_fields=1, max_part_size=1000) as form:
+        uploads = []
+        for name, part in form.multi_items():
+            if not isinstance(part, UploadFile):
+                raise Refused(422, f"wanted files, got text as {name[:80]!r}; files are NAME=@FILE")
+            uploads.append(Upload(name, await part.read()))
+    if not uploads:
+        raise Refused(422, "wanted files, got an empty form")
+    return uploads
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -1,0 +1,76 @@
+"""What Prometheus is told."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from quickstudy.hub.service.adaptations import Adaptations
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """Counts of one application.
+
+    Args:
+        served: whose queue and states are counted.
+    """
+
+    def __init__(self, served: Adaptations) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "quickstudy_requests",
+            "Requests that were answered.",
+            ["route", "method", "status"],
+            registry=self._registry,
+        )
+        self.seconds = Histogram(
+            "quickstudy_request_seconds",
+            "From a request's arrival to its answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._gauge("pending", "Model work that runs or waits.", lambda: served.work.pending)
+        self._gauge("adapted", "States in memory.", lambda: len(served.states))
+        self._gauge("adapted_bytes", "What they take.", lambda: served.states.bytes)
+        for why in served.states.forgotten:
+            told = served.states.forgotten
+            self._gauge(f"forgotten_{why}", f"States given up: {why}.", lambda why=why: told[why])
+
+    def text(self) -> bytes:
+        """All counts, as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, about: str, value: object) -> None:
+        Gauge(f"quickstudy_{name}", about, registry=self._registry).set_function(value)
+
+
+class Counted:
+    """Counts the requests of an application by route, not by address: those are without end."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self.metrics.requests.labels(route, scope["method"], status).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - start)

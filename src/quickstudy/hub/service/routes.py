@@ -1,0 +1,165 @@
+"""The addresses under /v1: models, and what was adapted from them."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
+from torch import Tensor
+
+from quickstudy.hub.service.access import Caller, allow
+from quickstudy.hub.service.adaptations import Adaptations
+from quickstudy.hub.service.bodies import FORM, JSON, is_form, read_form, read_json
+from quickstudy.hub.service.problems import Refused, refusals
+from quickstudy.hub.service.served import Known, Served
+from quickstudy.hub.wire import (
+    Adapted,
+    AdaptedList,
+    ModelInfo,
+    ModelList,
+    Predictions,
+    Query,
+    Support,
+)
+
+router = APIRouter(prefix="/v1")
+Reader = Annotated[Caller, Depends(allow("read"))]
+Adapter = Annotated[Caller, Depends(allow("adapt"))]
+
+
+def the(request: Request) -> Adaptations:
+    """What the application serves."""
+    served: Adaptations = request.app.state.adaptations
+    return served
+
+
+Serving = Annotated[Adaptations, Depends(the)]
+_DENIED = (401, 403)
+_BODY = (400, 404, 413, 415, 422, 429, 503)
+
+
+def _content(model: type[BaseModel], about: str) -> dict[str, Any]:
+    """The two forms of a body, for the OpenAPI document."""
+    ref = {"$ref": f"#/components/schemas/{model.__name__}"}
+    file = {"type": "string", "format": "binary"}
+    files = {
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"type": "array", "items": file},
+        "description": about,
+    }
+    content = {JSON: {"schema": ref}, FORM: {"schema": files}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@router.get("/models", responses=refusals(*_DENIED))
+async def list_models(serving: Serving, caller: Reader) -> ModelList:
+    """The models that are served."""
+    return ModelList(models=[served.info for served in serving.models.values()])
+
+
+@router.get("/models/{model}", responses=refusals(*_DENIED, 404))
+async def show_model(model: str, serving: Serving, caller: Reader) -> ModelInfo:
+    """A model: what it takes, what it scored, what it was trained on."""
+    return serving.model(model).info
+
+
+@router.post(
+    "/models/{model}/adapt",
+    status_code=201,
+    response_model=Adapted,
+    responses=refusals(*_DENIED, *_BODY),
+    openapi_extra=_content(Support, "Image files; the name of each field is the label."),
+)
+async def adapt(model: str, request: Request, serving: Serving, caller: Adapter) -> Response:
+    """Adapt a model to your own classes, from one or a few examples of each."""
+    serving.model(model)
+    held = await serving.adapt(model, caller.owner, await _support(request, serving))
+    return _answer(held.kept.told(), 201, {"Location": f"/v1/adapted/{held.id}"})
+
+
+@router.get("/adapted", responses=refusals(*_DENIED, 503, 429))
+async def list_adapted(serving: Serving, caller: Adapter) -> AdaptedList:
+    """What you have adapted."""
+    return AdaptedList(adapted=[kept.told() for kept in await serving.of(caller.owner)])
+
+
+@router.get("/adapted/{adapted_id}", responses=refusals(*_DENIED, 404, 429, 503))
+async def show_adapted(adapted_id: str, serving: Serving, caller: Adapter) -> Adapted:
+    """What was adapted: its classes, its examples' number, and until when it lives."""
+    return (await serving.find(adapted_id, caller.sees)).kept.told()
+
+
+@router.delete(
+    "/adapted/{adapted_id}", status_code=204, responses=refusals(*_DENIED, 404, 429, 503)
+)
+async def forget(adapted_id: str, serving: Serving, caller: Adapter) -> None:
+    """Forget what was adapted."""
+    await serving.forget(await serving.find(adapted_id, caller.sees))
+
+
+@router.post(
+    "/adapted/{adapted_id}/predict",
+    response_model=Predictions,
+    responses=refusals(*_DENIED, *_BODY),
+    openapi_extra=_content(Query, "Image files; the fields' names do not matter."),
+)
+async def predict(adapted_id: str, request: Request, serving: Serving, caller: Adapter) -> Response:
+    """Label and probabilities for each input."""
+    held = await serving.find(adapted_id, caller.sees)
+    nearest = False
+    if is_form(request):
+        files = [upload.content for upload in await read_form(request, serving.limits.queries)]
+        _few(len(files), serving.limits.queries, "inputs are answered")
+
+        def read(served: Served) -> Tensor:
+            return served.pictures(files)
+    else:
+        query = await read_json(request, Query)
+        nearest = query.nearest
+        _few(query.count, serving.limits.queries, "inputs are answered")
+
+        def read(served: Served) -> Tensor:
+            return served.read(query)
+
+    return _answer(await serving.predict(held, read, nearest))
+
+
+@router.post(
+    "/adapted/{adapted_id}/extend",
+    response_model=Adapted,
+    responses=refusals(*_DENIED, *_BODY),
+    openapi_extra=_content(Support, "Image files; the name of each field is the label."),
+)
+async def extend(adapted_id: str, request: Request, serving: Serving, caller: Adapter) -> Response:
+    """Add examples, of known classes or new ones; the same as adapting to all at once."""
+    held = await serving.find(adapted_id, caller.sees)
+    held = await serving.extend(held, await _support(request, serving))
+    return _answer(held.kept.told())
+
+
+async def _support(request: Request, serving: Adaptations) -> Callable[[Served], Known]:
+    """How the examples of a request are read, where that may take its time."""
+    most = serving.limits.support
+    if not is_form(request):
+        given = await read_json(request, Support)
+        _few(given.count, most, "examples are taken")
+        return lambda served: served.know(given)
+    uploads = await read_form(request, most)
+    _few(len(uploads), most, "examples are taken")
+    labels = [upload.name for upload in uploads]
+    if not all(0 < len(label) <= 200 for label in labels):
+        raise Refused(422, "the fields' names are the labels, of 1 to 200 characters")
+    files = [upload.content for upload in uploads]
+    return lambda served: served.labelled(served.pictures(files), labels)
+
+
+def _few(count: int, most: int, what: str) -> None:
+    if count > most:
+        raise Refused(422, f"at most {most} {what}, got {count}")
+
+
+def _answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A body as it is, without another look at it."""
+    text = body.model_dump_json(exclude_none=isinstance(body, Predictions))
+    return Response(text, status, headers, JSON)

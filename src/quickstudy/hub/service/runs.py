@@ -1,0 +1,161 @@
+"""The addresses under /v1/runs: what was trained here, and how it goes, as it goes."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
+
+from quickstudy.errors import RunError
+from quickstudy.hub.listing import described, listed
+from quickstudy.hub.runs import open_run
+from quickstudy.hub.service.access import Caller, allow
+from quickstudy.hub.service.problems import Refused, refusals
+from quickstudy.hub.store.runs import RUNNING, RunIndex
+
+router = APIRouter(prefix="/v1/runs")
+Reader = Annotated[Caller, Depends(allow("read"))]
+T = TypeVar("T")
+POINTS = 500
+"""Of a curve, at most: more than a screen shows."""
+EVERY_SECONDS = 1.0
+"""Between two looks at a run that goes on."""
+_ID = re.compile(r"[0-9a-f]{4,32}")
+_FAILED = refusals(401, 403, 404, 503)
+
+
+class RunList(BaseModel):
+    """Runs, the newest first."""
+
+    runs: list[dict[str, Any]]
+
+
+class Point(BaseModel):
+    """A step of a run.
+
+    Attributes:
+        step: its number.
+        loss: the mean over the steps since the point before; None where none is finite.
+        validation: on meta-validation, where it was looked at.
+        interval95: of it.
+    """
+
+    step: int
+    loss: float | None = None
+    validation: float | None = None
+    interval95: float | None = None
+
+
+class Curve(BaseModel):
+    """How a run went so far.
+
+    Attributes:
+        points: in the order of steps.
+        metric: what validation is.
+        state: "running", "stopped", "failed", "finished" or "missing".
+    """
+
+    points: list[Point]
+    metric: str | None
+    state: str
+
+
+@router.get("", responses=refusals(401, 403, 503))
+async def list_runs(request: Request, caller: Reader) -> RunList:
+    """What was trained, the newest first."""
+    return RunList(runs=await _asked(request, listed))
+
+
+@router.get("/{run_id}", responses=_FAILED)
+async def show_run(run_id: str, request: Request, caller: Reader) -> dict[str, Any]:
+    """One run in full: its options, where it came from, and how it went."""
+    return await _asked(request, lambda index: described(index, _checked(run_id)))
+
+
+@router.get("/{run_id}/curve", responses=_FAILED | refusals(422))
+async def show_curve(
+    run_id: str, request: Request, caller: Reader, after: Annotated[int, Query(ge=0)] = 0
+) -> Curve:
+    """Loss and meta-validation by step, after a step."""
+    return await _asked(request, lambda index: _curve(index, _checked(run_id), after))
+
+
+@router.get("/{run_id}/events", responses=_FAILED | {200: {"content": {"text/event-stream": {}}}})
+async def follow(run_id: str, request: Request, caller: Reader) -> StreamingResponse:
+    """The same as it goes, as server-sent events, until the run ends."""
+    first = await _asked(request, lambda index: _curve(index, _checked(run_id), 0))
+    return StreamingResponse(_events(request, run_id, first), media_type="text/event-stream")
+
+
+async def _events(request: Request, run_id: str, curve: Curve) -> AsyncIterator[str]:
+    last = 0
+    while True:
+        last = curve.points[-1].step if curve.points else last
+        yield f"id: {last}\ndata: {curve.model_dump_json()}\n\n"
+        if curve.state != RUNNING:
+            yield "event: end\ndata: {}\n\n"
+            return
+        await asyncio.sleep(EVERY_SECONDS)
+        after = last
+        curve = await _asked(request, lambda index: _curve(index, run_id, after))
+
+
+def _checked(run_id: str) -> str:
+    """An id and nothing else: a name of another kind could be a folder's.
+
+    Raises:
+        Refused: 404.
+    """
+    if not _ID.fullmatch(run_id):
+        raise Refused(404, f"there is no run {run_id[:40]!r}")
+    return run_id
+
+
+def _curve(index: RunIndex, run_id: str, after: int) -> Curve:
+    row = described(index, run_id)
+    rows: list[dict[str, Any]] = []
+    if row["state"] != "missing" and Path(row["folder"]).is_dir():
+        rows = [one for one in open_run(row["folder"]).metrics() if one["step"] > after]
+    return Curve(points=_thinned(rows), metric=row["metric"], state=row["state"])
+
+
+def _thinned(rows: list[dict[str, Any]]) -> list[Point]:
+    """So many points as a picture needs: losses averaged, every look at meta-validation kept."""
+    each = max(1, -(-len(rows) // POINTS))
+    points, losses = [], []
+    for number, row in enumerate(rows, start=1):
+        if row.get("loss") is not None:
+            losses.append(row["loss"])
+        look = row.get("validation") or {}
+        if look or number % each == 0 or number == len(rows):
+            points.append(
+                Point(
+                    step=row["step"],
+                    loss=sum(losses) / len(losses) if losses else None,
+                    validation=look.get("mean"),
+                    interval95=look.get("interval95"),
+                )
+            )
+            losses = []
+    return points
+
+
+async def _asked(request: Request, question: Callable[[RunIndex], T]) -> T:
+    """The answer of the store, which may take its time."""
+    store: str | None = request.app.state.store
+
+    def ask() -> T:
+        try:
+            with closing(RunIndex(store)) as index:
+                return question(index)
+        except RunError as error:
+            said = str(error)
+            raise Refused(503 if said.startswith("the store") else 404, said) from None
+
+    return await run_in_threadpool(ask)

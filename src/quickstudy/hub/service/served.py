@@ -1,0 +1,261 @@
+"""A stored model that is served: from what clients send to what it answers."""
+
+import base64
+import binascii
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quickstudy.artefacts.manifest import Manifest
+from quickstudy.core import Examples, State, Task, examples
+from quickstudy.core.tasks import check_targets, leaves
+from quickstudy.data.arrays import numbers
+from quickstudy.data.columns import Columns
+from quickstudy.data.preprocessing import Preprocessing, Unreadable, decode, opened, prepare
+from quickstudy.errors import TaskError
+from quickstudy.hub.catalogue import load_model
+from quickstudy.hub.devices import choose_device
+from quickstudy.hub.inputs import as_input, in_parts, learned
+from quickstudy.hub.rows import answered
+from quickstudy.hub.service.limits import Limits
+from quickstudy.hub.service.problems import Refused
+from quickstudy.hub.tables import reading_of
+from quickstudy.hub.wire import Inputs, ModelInfo, Nearest, Prediction, Predictions, Support
+
+
+class Known(NamedTuple):
+    """Labelled examples as a model knows them.
+
+    Attributes:
+        x: inputs [n, *input]; bytes of images, else floats in the model's units.
+        y: class numbers [n], or targets [n, d] in the model's units.
+        labels: of the classes, in the order they came; None for numbers.
+    """
+
+    x: Tensor
+    y: Tensor
+    labels: tuple[str | int, ...] | None
+
+    def plus(self, more: "Known") -> "Known":
+        """Both, the new ones last; new labels get the next numbers."""
+        if self.labels is None or more.labels is None:
+            return Known(torch.cat([self.x, more.x]), torch.cat([self.y, more.y]), None)
+        labels = tuple(dict.fromkeys((*self.labels, *more.labels)))
+        numbers = torch.tensor([labels.index(label) for label in more.labels])
+        return Known(torch.cat([self.x, more.x]), torch.cat([self.y, numbers[more.y]]), labels)
+
+    @property
+    def counts(self) -> list[int]:
+        """Examples of each class; or of all, for numbers."""
+        if self.labels is None:
+            return [len(self.y)]
+        return torch.bincount(self.y, minlength=len(self.labels)).tolist()
+
+
+class Served:
+    """A model, ready to be adapted by anybody.
+
+    Args:
+        name: in addresses.
+        folder: of a run, or of a stored model.
+        limits: what a request may hold.
+        device: where it computes.
+
+    Raises:
+        QuickstudyError: there is no model, or it is damaged.
+    """
+
+    def __init__(self, name: str, folder: Path | str, limits: Limits, device: str = "auto") -> None:
+        self.name = name
+        self.folder = Path(folder)
+        self.limits = limits
+        self.learner, model = load_model(folder, device=choose_device(device))
+        self.manifest: Manifest = model.manifest
+        self.reading = reading_of(self.manifest.preprocessing, folder)
+        self.shape = tuple(self.manifest.input_shape or ()) or None
+        if isinstance(self.reading, Preprocessing):
+            self.shape = (self.reading.channels, self.reading.size, self.reading.size)
+        elif isinstance(self.reading, Columns):
+            self.shape = (len(self.reading.features),)
+        self.info = self._info()
+
+    def _info(self) -> ModelInfo:
+        kinds: dict[type, Literal["images", "table"]] = {Preprocessing: "images", Columns: "table"}
+        columns = self.reading if isinstance(self.reading, Columns) else None
+        return ModelInfo(
+            name=self.name,
+            learner=type(self.learner).__name__,
+            targets=self.learner.targets,
+            input_shape=None if self.shape is None else list(self.shape),
+            reads=kinds.get(type(self.reading), "numbers"),
+            features=list(columns.features) if columns else None,
+            transductive=self.learner.transductive,
+            digest=self.manifest.digest,
+            metrics=dict(self.manifest.metrics),
+            training=dict(self.manifest.training),
+        )
+
+    def know(self, given: Support) -> Known:
+        """Read labelled examples.
+
+        Raises:
+            QuickstudyError: they are not what the model takes.
+            Refused: they are more than is allowed.
+        """
+        classes = self.learner.targets == "classes"
+        if classes != (given.labels is not None):
+            wanted = "labels, as it tells classes apart" if classes else "targets: it gives numbers"
+            raise TaskError(f"the model {self.name} wants {wanted}")
+        if given.labels is not None:
+            self._allow(given.count, given.labels)
+            return self.labelled(self.read(given), given.labels)
+        self._allow(given.count, None)
+        x, y = self.read(given), numbers("targets", given.targets or [])
+        if isinstance(self.reading, Columns):
+            y = self.reading.standardised(y.double(), len(self.reading.features))
+        return Known(x, y, None)
+
+    def labelled(self, x: Tensor, labels: Sequence[str | int]) -> Known:
+        """Inputs, as `read` or `pictures` gives them, of these classes.
+
+        Raises:
+            QuickstudyError: the model tells no classes apart.
+            Refused: they are more than is allowed.
+        """
+        if self.learner.targets != "classes":
+            raise TaskError(f"the model {self.name} wants targets: it predicts numbers")
+        self._allow(len(x), labels)
+        place = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+        return Known(x, torch.tensor([place[label] for label in labels]), tuple(place))
+
+    def more(self, known: Known, new: Known) -> Known:
+        """What is known and some examples more.
+
+        Raises:
+            Refused: they are more than is allowed.
+        """
+        both = known.plus(new)
+        self._allow(len(both.x), both.labels)
+        return both
+
+    def _allow(self, count: int, labels: Sequence[str | int] | None) -> None:
+        if count > self.limits.support:
+            raise Refused(422, f"at most {self.limits.support} examples are taken, got {count}")
+        classes = set(labels or ())
+        if len(classes) > self.limits.ways:
+            raise Refused(422, f"at most {self.limits.ways} classes are taken, got {len(classes)}")
+        twice = [text for text, times in Counter(map(str, classes)).items() if times > 1]
+        if twice:
+            raise TaskError(f"the labels {twice[0]!r} and {twice[0]} cannot be told apart in JSON")
+
+    def adapt(self, known: Known) -> State:
+        """What the model learns from examples.
+
+        Raises:
+            QuickstudyError: they are too few, or lead it to numbers that are not finite.
+        """
+        if known.labels is not None and len(known.labels) < 2:
+            raise TaskError(f"wanted examples of 2 classes or more, got only {known.labels[0]!r}")
+        x = as_input(self.learner, known.x)
+        if known.labels is None:
+            support = Examples(x, known.y.to(x), torch.ones(len(x)).to(x))
+        else:
+            support = examples(x, known.y.to(x.device), len(known.labels))
+        check_targets(self.learner, Task(support, support))
+        return learned(self.learner, support, "this support set")
+
+    def read(self, given: Inputs) -> Tensor:
+        """Inputs as the model knows them.
+
+        Raises:
+            QuickstudyError: they are no pictures or numbers, or of another shape.
+        """
+        if given.images is not None:
+            return self.pictures([_unwrapped(text, i) for i, text in enumerate(given.images)])
+        x = numbers("x", given.x or [])
+        if self.shape is not None and tuple(x.shape[1:]) != self.shape:
+            wanted = ", ".join(map(str, ("n", *self.shape)))
+            raise TaskError(f"x must be inputs [{wanted}], got {list(x.shape)}")
+        if isinstance(self.reading, Columns):
+            return self.reading.standardised(x.double())
+        return x
+
+    def pictures(self, files: Sequence[bytes]) -> Tensor:
+        """Image files as the model knows them.
+
+        Raises:
+            QuickstudyError: some are no images, or the model reads none.
+        """
+        if not isinstance(self.reading, Preprocessing):
+            raise TaskError(f"the model {self.name} was not trained on images, so it reads none")
+        pixels = []
+        for number, file in enumerate(files):
+            try:
+                with opened(io.BytesIO(file)) as image:
+                    area = image.width * image.height
+                if area > self.limits.image:
+                    raise Unreadable(f"{area} pixels; at most {self.limits.image} are taken")
+                pixels.append(torch.from_numpy(prepare(decode(io.BytesIO(file)), self.reading)))
+            except Unreadable as reason:
+                raise Unreadable(f"image {number} cannot be used: {reason}") from None
+        return torch.stack(pixels)
+
+    def embed(self, x: Tensor) -> Float[Tensor, "n d"] | None:
+        """Embeddings by which inputs can be compared; None where the learner has none."""
+        see = getattr(self.learner, "embed", None)
+        if see is None:
+            return None
+        return in_parts(self.learner, lambda _, part: see(part), None, x).flatten(1)
+
+    def predict(
+        self, state: State, known: Known, x: Tensor, seen: Tensor | None = None
+    ) -> Predictions:
+        """Answers to inputs.
+
+        Args:
+            state: what the model learned from the examples.
+            known: the examples.
+            x: what is asked, as `read` gives it.
+            seen: the examples' embeddings, where the nearest is wanted.
+        """
+        ask = self.learner.predict if known.labels is None else self.learner.probabilities
+        scores = in_parts(self.learner, ask, state, x)
+        names: tuple[str, ...] = ()
+        if isinstance(self.reading, Columns) and known.labels is None:
+            scores, names = self.reading.in_units(scores), self.reading.targets
+        said = [_answer(answered(row, known.labels, names)) for row in scores]
+        if seen is not None:
+            mine = self.embed(x)
+            assert mine is not None  # the examples have embeddings, so have these
+            for prediction, number in zip(said, torch.cdist(mine, seen).argmin(1).tolist(),
+                                          strict=True):  # fmt: skip
+                label = None if known.labels is None else known.labels[int(known.y[number])]
+                prediction.nearest = Nearest(example=number, label=label)
+        return Predictions(predictions=said, transductive=self.learner.transductive)
+
+
+def weight(known: Known, state: State) -> int:
+    """Bytes that examples and a state take."""
+    tensors = (known.x, known.y, *leaves(state))
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _answer(told: dict[str, object]) -> Prediction:
+    """One row's answer; the values of a model of numbers have another name on the wire."""
+    values = told.pop("predictions", None)
+    return Prediction.model_construct(**told, values=values)  # type: ignore[arg-type]
+
+
+def _unwrapped(text: str, number: int) -> bytes:
+    """The file that a base64 string holds, a data URL's too."""
+    body = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise TaskError(f"image {number} is no base64") from None

@@ -1,0 +1,162 @@
+"""A service that listens: models, keys and limits put together."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvicorn
+from pydantic import BaseModel, ConfigDict
+
+from quickstudy.errors import RunError
+from quickstudy.hub.service.adaptations import Adaptations
+from quickstudy.hub.service.app import make_app
+from quickstudy.hub.service.limits import Limits
+from quickstudy.hub.service.served import Served
+from quickstudy.hub.service.work import Work
+
+GRACE_SECONDS = 20
+"""How long requests that run may take when the service is told to stop."""
+BACKLOG = 2048
+
+
+class Serving(BaseModel):
+    """What is served, and how.
+
+    Attributes:
+        models: name to folder.
+        host: where it listens.
+        port: 0 for one that is free.
+        limits: how much is allowed.
+        keys: whether API keys are asked for.
+        keep: whether what is adapted outlives the process, in the store.
+        store: the database, as `store_url` takes it.
+        threads: that run models; as many as there are cores where None.
+        device: where they compute.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: dict[str, Path]
+    host: str = "127.0.0.1"
+    port: int = 8008
+    limits: Limits = Limits()
+    keys: bool = False
+    keep: bool = False
+    store: str | None = None
+    threads: int | None = None
+    device: str = "auto"
+
+
+def serve(serving: Serving, told: Callable[[str], None]) -> None:
+    """Serve until told to stop.
+
+    Args:
+        serving: what, and how.
+        told: called with the address once it listens.
+
+    Raises:
+        QuickstudyError: a model that cannot be loaded, an address that cannot be used, or no keys
+            where others could reach it.
+    """
+    check_reach(serving)
+    models = load(serving)
+    with listening(serving.host, serving.port) as heard:
+        app = _app(serving, models)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                backlog=BACKLOG,
+            )
+        )
+        told(address(heard))
+        server.run(sockets=[heard])
+
+
+def load(serving: Serving) -> dict[str, Served]:
+    """The models, by name.
+
+    Raises:
+        QuickstudyError: one of them cannot be loaded.
+    """
+    return {
+        name: Served(name, folder, serving.limits, serving.device)
+        for name, folder in serving.models.items()
+    }
+
+
+def check_reach(serving: Serving) -> None:
+    """Refuse to be reached from elsewhere by whoever likes.
+
+    Raises:
+        RunError: it would be.
+    """
+    local = _is_loopback(serving.host)
+    if local and not serving.keys:
+        return
+    from quickstudy.hub.store.keys import KeyRing
+
+    ring = KeyRing(serving.store)
+    try:
+        usable = any(key.usable for key in ring.all())
+    finally:
+        ring.close()
+    if not usable:
+        where = "a service with --require-keys" if local else f"listening on {serving.host}"
+        raise RunError(
+            f"{where} needs an API key, and there is none; "
+            "make one: quickstudy keys create --name me --scope admin"
+        )
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that is bound.
+
+    Raises:
+        RunError: it cannot be.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    heard = socket.socket(family)
+    heard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        heard.bind((host, port))
+    except (OSError, OverflowError) as error:
+        heard.close()
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise RunError(f"cannot listen on {host}, port {port}: {said}") from None
+    return heard
+
+
+def address(heard: socket.socket) -> str:
+    """Where a socket is reached."""
+    host, port = heard.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _app(serving: Serving, models: Mapping[str, Served]) -> object:
+    work = Work(serving.threads or os.cpu_count() or 1, serving.limits.queue)
+    shelf, ring = None, None
+    if serving.keep:
+        from quickstudy.hub.service.shelf import StoreShelf
+
+        shelf = StoreShelf(serving.store)
+    if serving.keys or not _is_loopback(serving.host):
+        from quickstudy.hub.store.keys import KeyRing
+
+        ring = KeyRing(serving.store)
+    return make_app(Adaptations(models, serving.limits, work, shelf), ring, serving.store)

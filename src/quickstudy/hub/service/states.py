@@ -1,0 +1,180 @@
+"""What was adapted, in memory: until its time is over, or others are used more."""
+
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from torch import Tensor
+
+from quickstudy.core import State
+from quickstudy.hub.service.limits import Limits
+from quickstudy.hub.service.served import Known, weight
+from quickstudy.hub.wire import Adapted
+
+ID_BYTES = 18
+"""Of an id: 144 bits, which nobody guesses."""
+
+
+class Kept(NamedTuple):
+    """What was adapted, as far as it outlives a restart: the examples, from which to learn again.
+
+    Attributes:
+        id: hard to guess.
+        owner: the key it belongs to.
+        model: the name of the model.
+        digest: of the model.
+        known: the examples.
+        created: seconds since 1970; when it was adapted or last extended.
+        expires: likewise.
+    """
+
+    id: str
+    owner: str
+    model: str
+    digest: str
+    known: Known
+    created: float
+    expires: float
+
+    def told(self) -> Adapted:
+        """What its owner is told."""
+        labels = self.known.labels
+        return Adapted(
+            adapted_id=self.id,
+            model=self.model,
+            labels=None if labels is None else list(labels),
+            counts=self.known.counts,
+            created_at=datetime.fromtimestamp(self.created, UTC),
+            expires_at=datetime.fromtimestamp(self.expires, UTC),
+        )
+
+
+@dataclass(eq=False)
+class Held:
+    """What was adapted, ready to answer.
+
+    Attributes:
+        kept: whose it is, and the examples.
+        state: what the model learned from them.
+        seen: the examples' embeddings, once they were wanted.
+        bytes: what it takes, about.
+    """
+
+    kept: Kept
+    state: State
+    seen: Tensor | None = None
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bytes = weight(self.kept.known, self.state)
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return self.kept.id
+
+
+def new_id() -> str:
+    """A name for what was adapted.
+
+    Examples:
+        >>> len(new_id())
+        24
+    """
+    return secrets.token_urlsafe(ID_BYTES)
+
+
+class States:
+    """What is held, those that were used last at the end. Not for several threads.
+
+    Args:
+        limits: how many a key may have, how many bytes all together, how long each lives.
+        clock: seconds since 1970.
+
+    Attributes:
+        bytes: that all take together.
+        forgotten: how many were given up, by reason.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.time) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.bytes = 0
+        self.forgotten = {"expired": 0, "quota": 0, "memory": 0}
+        self._held: OrderedDict[str, Held] = OrderedDict()
+        self._owners: dict[str, OrderedDict[str, None]] = {}
+        self._ends: deque[tuple[float, Held]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Held]:
+        return iter(self._held.values())
+
+    def put(self, held: Held) -> list[Held]:
+        """Hold something, in place of what has its id; what had to go for it."""
+        self.drop(held.id)
+        self._held[held.id] = held
+        self._ends.append((held.kept.expires, held))
+        self.bytes += held.bytes
+        mine = self._owners.setdefault(held.kept.owner, OrderedDict())
+        mine[held.id] = None
+        gone = self.purge()
+        while len(mine) > self.limits.adapted:
+            gone.append(self._forget(next(iter(mine)), "quota"))
+        while self.bytes > self.limits.memory and len(self._held) > 1:
+            gone.append(self._forget(next(iter(self._held)), "memory"))
+        return gone
+
+    def get(self, id: str) -> Held | None:
+        """What has that id, used now; None where there is nothing, or its time is over."""
+        held = self._held.get(id)
+        if held is None:
+            return None
+        if held.kept.expires <= self.clock():
+            self._forget(id, "expired")
+            return None
+        self._held.move_to_end(id)
+        self._owners[held.kept.owner].move_to_end(id)
+        return held
+
+    def grew(self, held: Held, bytes: int) -> None:
+        """Count what something takes in addition."""
+        if self._held.get(held.id) is held:
+            held.bytes += bytes
+            self.bytes += bytes
+
+    def drop(self, id: str) -> None:
+        """Hold it no longer."""
+        held = self._held.pop(id, None)
+        if held is None:
+            return
+        self.bytes -= held.bytes
+        mine = self._owners[held.kept.owner]
+        del mine[id]
+        if not mine:
+            del self._owners[held.kept.owner]
+
+    def of(self, owner: str) -> list[Held]:
+        """An owner's, those used last first."""
+        self.purge()
+        return [self._held[id] for id in reversed(self._owners.get(owner, ()))]
+
+    def purge(self) -> list[Held]:
+        """Forget those whose time is over; all live as long, so those put first end first."""
+        now, gone = self.clock(), []
+        while self._ends and self._ends[0][0] <= now:
+            held = self._ends.popleft()[1]
+            if self._held.get(held.id) is held:
+                gone.append(self._forget(held.id, "expired"))
+        return gone
+
+    def _forget(self, id: str, why: str) -> Held:
+        held = self._held[id]
+        self.drop(id)
+        self.forgotten[why] += 1
+        return held
