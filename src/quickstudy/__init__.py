@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         TaskError,
     )
     from quickstudy.hub.catalogue import load, save
+    from quickstudy.hub.client import Client, ServiceError
     from quickstudy.hub.estimator import FewShotClassifier
     from quickstudy.hub.history import History
     from quickstudy.hub.platform import Platform
@@ -113,6 +114,7 @@ _ROOMS = {
     ),
     "errors": "ArtefactError DataError PeerLost QuickstudyError RunError TaskError",
     "hub.catalogue": "load save",
+    "hub.client": "Client ServiceError",
     "hub.estimator": "FewShotClassifier",
     "hub.history": "History",
     "hub.platform": "Platform",
@@ -153,6 +155,7 @@ __all__ = [
     "BatchNorm",
     "Batching",
     "Blobs",
+    "Client",
     "Conv4",
     "DataError",
     "Episodes",
@@ -186,6 +189,7 @@ __all__ = [
     "Reptile",
     "ResNet12",
     "RunError",
+    "ServiceError",
     "SetTransformer",
     "SimpleShot",
     "Sinusoids",

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic.config import JsonDict
 
 Label = Annotated[StrictStr, Field(min_length=1, max_length=200)] | StrictInt
 """What a user calls a class."""
@@ -21,7 +22,7 @@ Images = Annotated[
 ]
 
 _STRICT = ConfigDict(extra="forbid")
-_TWO_LETTERS = {
+_TWO_LETTERS: JsonDict = {
     "labels": ["alpha", "beta"],
     "x": [[[[0, 1], [1, 0]]], [[[1, 1], [0, 0]]]],
 }
@@ -166,7 +167,8 @@ class ModelInfo(BaseModel):
         targets: what it predicts.
         input_shape: of one input; None where it varies.
         reads: what an input is made from: image files, the columns of a table, or numbers.
-        features: the columns, of a table's.
+        features: the columns that are an input, of a table's.
+        values: the columns that are predicted, of a table's.
         transductive: true where queries of one request influence each other's answers.
         digest: of its manifest.
         metrics: what it scored, the control beside it.
@@ -179,6 +181,7 @@ class ModelInfo(BaseModel):
     input_shape: list[int] | None
     reads: Literal["images", "table", "numbers"]
     features: list[str] | None = None
+    values: list[str] | None = None
     transductive: bool
     digest: str
     metrics: dict[str, Any] = {}

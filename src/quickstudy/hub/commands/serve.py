@@ -41,7 +41,7 @@ def serve(
             metavar="NAME=VALUE",
             help="body, ways, support, queries, deadline, queue, "
             "adapted, live, memory or image. May be given again.",
-        ),  # fmt: skip
+        ),
     ] = None,
     store: Annotated[
         str | None,

@@ -85,8 +85,7 @@ def make_app(
         "/metrics",
         tags=["health"],
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-        | refusals(401, 403),
+        responses=refusals(401, 403) | {200: {"content": {"text/plain": {}}}},
     )
     async def metrics_(caller: Annotated[Caller, Depends(allow("read"))]) -> Response:
         """Counts, as Prometheus reads them."""

@@ -60,7 +60,7 @@ class OutputTensor(BaseModel):
 
 
 class InferResponse(BaseModel):
-    """ "label" and "probabilities" with "labels", or "values"."""
+    """The outputs "label", "labels" and "probabilities"; or "values"."""
 
     model_name: str
     id: str | None = None

@@ -1,6 +1,8 @@
 """What Prometheus is told."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,14 +39,14 @@ class Metrics:
         self._gauge("adapted", "States in memory.", lambda: len(served.states))
         self._gauge("adapted_bytes", "What they take.", lambda: served.states.bytes)
         for why in served.states.forgotten:
-            told = served.states.forgotten
-            self._gauge(f"forgotten_{why}", f"States given up: {why}.", lambda why=why: told[why])
+            count = partial(served.states.forgotten.__getitem__, why)
+            self._gauge(f"forgotten_{why}", f"States given up: {why}.", count)
 
     def text(self) -> bytes:
         """All counts, as Prometheus reads them."""
         return generate_latest(self._registry)
 
-    def _gauge(self, name: str, about: str, value: object) -> None:
+    def _gauge(self, name: str, about: str, value: Callable[[], float]) -> None:
         Gauge(f"quickstudy_{name}", about, registry=self._registry).set_function(value)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -102,8 +103,7 @@ async def _events(request: Request, run_id: str, curve: Curve) -> AsyncIterator[
             yield "event: end\ndata: {}\n\n"
             return
         await asyncio.sleep(EVERY_SECONDS)
-        after = last
-        curve = await _asked(request, lambda index: _curve(index, run_id, after))
+        curve = await _asked(request, partial(_curve, run_id=run_id, after=last))
 
 
 def _checked(run_id: str) -> str:

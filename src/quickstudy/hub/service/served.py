@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -95,6 +96,7 @@ class Served:
             input_shape=None if self.shape is None else list(self.shape),
             reads=kinds.get(type(self.reading), "numbers"),
             features=list(columns.features) if columns else None,
+            values=list(columns.targets) if columns and columns.outputs else None,
             transductive=self.learner.transductive,
             digest=self.manifest.digest,
             metrics=dict(self.manifest.metrics),
@@ -201,10 +203,10 @@ class Served:
                     area = image.width * image.height
                 if area > self.limits.image:
                     raise Unreadable(f"{area} pixels; at most {self.limits.image} are taken")
-                pixels.append(torch.from_numpy(prepare(decode(io.BytesIO(file)), self.reading)))
+                pixels.append(prepare(decode(io.BytesIO(file)), self.reading))
             except Unreadable as reason:
                 raise Unreadable(f"image {number} cannot be used: {reason}") from None
-        return torch.stack(pixels)
+        return torch.from_numpy(np.stack(pixels))
 
     def embed(self, x: Tensor) -> Float[Tensor, "n d"] | None:
         """Embeddings by which inputs can be compared; None where the learner has none."""

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
 from quickstudy.errors import RunError
@@ -63,20 +64,24 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
     check_reach(serving)
     models = load(serving)
     with listening(serving.host, serving.port) as heard:
-        app = _app(serving, models)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-                backlog=BACKLOG,
-            )
-        )
+        server = server_of(_app(serving, models))
         told(address(heard))
         server.run(sockets=[heard])
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """What has an application answer what comes in at a socket."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            backlog=BACKLOG,
+        )
+    )
 
 
 def load(serving: Serving) -> dict[str, Served]:
@@ -148,7 +153,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _app(serving: Serving, models: Mapping[str, Served]) -> object:
+def _app(serving: Serving, models: Mapping[str, Served]) -> FastAPI:
     work = Work(serving.threads or os.cpu_count() or 1, serving.limits.queue)
     shelf, ring = None, None
     if serving.keep:

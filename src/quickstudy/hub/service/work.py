@@ -38,7 +38,9 @@ class Work:
         Args:
             deadline: seconds to wait for it, its time in the queue included. One that runs by then
                 runs on, and its answer is lost.
-            function: what to call, with the other arguments.
+            function: what to call.
+            *args: what with.
+            **kwargs: likewise.
 
         Raises:
             Refused: 429 where the queue is full, 503 where it took too long.

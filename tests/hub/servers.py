@@ -1,0 +1,75 @@
+"""A service of the tests' own: real sockets, in a thread of this process."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from quickstudy.hub.service.adaptations import Adaptations, Shelf
+from quickstudy.hub.service.app import make_app
+from quickstudy.hub.service.limits import Limits
+from quickstudy.hub.service.served import Served
+from quickstudy.hub.service.serving import address, listening, server_of
+from quickstudy.hub.service.work import Work
+
+
+class Clock:
+    """Time that tests move on."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Service(NamedTuple):
+    """One that runs."""
+
+    url: str
+    http: httpx.Client
+    adaptations: Adaptations
+    clock: Clock
+
+
+@contextmanager
+def serving(
+    models: Mapping[str, Path],
+    *,
+    limits: Limits | None = None,
+    keys: object = None,
+    shelf: Shelf | None = None,
+    store: str | None = None,
+    threads: int = 2,
+) -> Iterator[Service]:
+    """Serves these models until the block ends."""
+    limits, clock = limits or Limits(), Clock()
+    made = {name: Served(name, folder, limits, "cpu") for name, folder in models.items()}
+    adaptations = Adaptations(made, limits, Work(threads, limits.queue), shelf, clock)
+    app = make_app(adaptations, keys, store)
+    with listening("127.0.0.1", 0) as heard:
+        server = server_of(app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [heard]})
+        thread.start()
+        url = address(heard)
+        try:
+            with httpx.Client(base_url=url, timeout=60) as http:
+                _wait(http)
+                yield Service(url, http, adaptations, clock)
+        finally:
+            server.should_exit = True
+            thread.join(30)
+
+
+def _wait(http: httpx.Client) -> None:
+    for _ in range(600):
+        try:
+            http.get("/health")
+            return
+        except httpx.TransportError:
+            time.sleep(0.02)
+    raise AssertionError("the service does not answer")
