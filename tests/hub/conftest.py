@@ -10,7 +10,10 @@ import torch
 
 from hub import shops as tables
 from hub.folders import SMALL, draw_folder
+from quickstudy.hub.catalogue import save
 from quickstudy.hub.cli import main
+from quickstudy.learners import MAML, R2D2, ProtoNet
+from quickstudy.nets import MLP
 
 
 class Said(NamedTuple):
@@ -84,3 +87,15 @@ def sales_run(tmp_path_factory: pytest.TempPathFactory, call_once: Callable[...,
     call_once("train", "--data", folder / "sales.parquet", *tables.SHOPS, "--learner", "maml",
               *sizes, *tables.SMALL, "--out", folder / "run")  # fmt: skip
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Untrained models of four numbers, by name."""
+    folder = tmp_path_factory.mktemp("plain")
+    torch.manual_seed(0)
+    made = {"proto": ProtoNet(MLP(4, [8], 8)), "maml": MAML(MLP(4, [8], 8), steps=2),
+            "ridge": R2D2(MLP(4, [8], 8))}  # fmt: skip
+    for name, learner in made.items():
+        save(folder / name, learner, input_shape=[4])
+    return {name: folder / name for name in made}
