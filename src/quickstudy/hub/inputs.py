@@ -12,6 +12,7 @@ from quickstudy.core import Examples, Learner, State
 from quickstudy.core.tasks import leaves
 from quickstudy.data.episodes import scale
 from quickstudy.errors import DataError
+from quickstudy.learners.embedding import EmbeddingLearner
 
 TOGETHER = 256
 """Inputs that are predicted at a time: bounds the memory."""
@@ -43,13 +44,14 @@ def as_input(learner: Learner, x: Tensor) -> Tensor:
     return scale(x, torch.Generator()).to(like)
 
 
-def learned(learner: Learner, support: Examples, what: str) -> State:
+def learned(learner: Learner, support: Examples, what: str, z: Tensor | None = None) -> State:
     """What a learner adapts to, for whoever keeps it.
 
     Args:
         learner: in evaluation mode.
         support: one task's examples, where the learner lies and in its precision.
         what: the examples come from, for the message.
+        z: their embeddings, where they are there already; of learners that go by them alone.
 
     Raises:
         DataError: the state is not finite, so that nothing could be predicted from it.
@@ -60,7 +62,10 @@ def learned(learner: Learner, support: Examples, what: str) -> State:
         {'sums': tensor([2.]), 'count': tensor(2.)}
     """
     with torch.no_grad():
-        state: State = learner.adapt(support)
+        if z is not None and isinstance(learner, EmbeddingLearner):
+            state: State = learner.summarise(z.to(support.y.device), support)
+        else:
+            state = learner.adapt(support)
     if not all(bool(part.isfinite().all()) for part in leaves(state)):
         raise DataError(
             f"{what} leads the model to numbers that are not finite: inputs or targets are far "

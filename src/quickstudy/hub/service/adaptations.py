@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -12,7 +13,7 @@ from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.problems import Refused
 from quickstudy.hub.service.served import Known, Served
 from quickstudy.hub.service.states import Held, Kept, States, new_id
-from quickstudy.hub.service.work import Work
+from quickstudy.hub.service.work import Steps, Work
 from quickstudy.hub.wire import Predictions
 
 PURGE_SECONDS = 10.0
@@ -104,14 +105,15 @@ class Adaptations:
         """
         served = self.model(name)
 
-        def learn() -> Held:
+        def learn() -> Steps[Held]:
             known = read(served)
-            held = Held(self._kept(new_id(), owner, served, known), served.adapt(known))
+            learned = yield from served.adapt(known)
+            held = Held(self._kept(new_id(), owner, served, known), learned)
             if self.shelf is not None:
                 self.shelf.put(held.kept, self.limits.adapted)
             return held
 
-        held = await self.work.do(self.limits.deadline, learn)
+        held = await self.work.do_steps(self.limits.deadline, learn)
         self.states.put(held)
         return held
 
@@ -129,19 +131,16 @@ class Adaptations:
             QuickstudyError: they are not what the model takes.
             Refused: they are too many, or the service is too busy.
         """
-        served, known = self.models[held.kept.model], held.kept.known
+        served = self.models[held.kept.model]
 
-        def answer() -> Predictions:
+        def answer() -> Steps[Predictions]:
             x = read(served)
             if len(x) > self.limits.queries:
-                raise Refused(
-                    422, f"at most {self.limits.queries} inputs are answered, got {len(x)}"
-                )
-            if nearest and held.seen is None:
-                held.seen = served.embed(known.x)
-            return served.predict(held.state, known, x, held.seen if nearest else None)
+                most = self.limits.queries
+                raise Refused(422, f"at most {most} inputs are answered, got {len(x)}")
+            return (yield from served.predict(held.learned, x, nearest))
 
-        return await self.work.do(self.limits.deadline, answer)
+        return await self.work.do_steps(self.limits.deadline, answer)
 
     async def extend(self, held: Held, read: Callable[[Served], Known]) -> Held:
         """Adapt again, to more examples as well; of several that extend at once none is lost.
@@ -152,9 +151,10 @@ class Adaptations:
         """
         served, owner = self.models[held.kept.model], held.kept.owner
 
-        def learn(before: Kept) -> Held | None:
+        def learn(before: Kept) -> Steps[Held | None]:
             known = served.more(before.known, read(served))
-            after = Held(self._kept(before.id, owner, served, known), served.adapt(known))
+            learned = yield from served.adapt(known)
+            after = Held(self._kept(before.id, owner, served, known), learned)
             if self.shelf is None:
                 return after
             kept = self.shelf.put(after.kept, self.limits.adapted, before.created)
@@ -164,7 +164,8 @@ class Adaptations:
             for _ in range(TRIES):
                 # Another may have extended it while this one waited.
                 before = await self.find(held.id, owner)
-                after = await self.work.do(self.limits.deadline, learn, before.kept)
+                call = partial(learn, before.kept)
+                after = await self.work.do_steps(self.limits.deadline, call)
                 if after is not None:
                     self.states.put(after)
                     return after
@@ -182,7 +183,8 @@ class Adaptations:
         """
         held = self.states.get(id)
         if self.shelf is not None:
-            held = await self.work.do(self.limits.deadline, self._current, self.shelf, id, held)
+            look = partial(self._current, self.shelf, id, held)
+            held = await self.work.do_steps(self.limits.deadline, look)
             if held is None:
                 self.states.drop(id)
             elif held is not self.states.get(id):
@@ -194,14 +196,14 @@ class Adaptations:
     async def forget(self, held: Held) -> None:
         """Forget what was adapted."""
         if self.shelf is not None:
-            await self.work.do(self.limits.deadline, self.shelf.drop, held.id)
+            await self.work.do(self.limits.deadline, partial(self.shelf.drop, held.id))
         self.states.drop(held.id)
 
     async def of(self, owner: str) -> list[Kept]:
         """What an owner has adapted, those made or used last first."""
         if self.shelf is None:
             return [held.kept for held in self.states.of(owner)]
-        return await self.work.do(self.limits.deadline, self.shelf.of, owner)
+        return await self.work.do(self.limits.deadline, partial(self.shelf.of, owner))
 
     async def purge(self) -> None:
         """Forget, from time to time, what has expired; until cancelled."""
@@ -209,9 +211,9 @@ class Adaptations:
             await asyncio.sleep(PURGE_SECONDS)
             self.states.purge()
             if self.shelf is not None:
-                await self.work.do(self.limits.deadline, self.shelf.purge, self.clock())
+                await self.work.do(self.limits.deadline, partial(self.shelf.purge, self.clock()))
 
-    def _current(self, shelf: Shelf, id: str, held: Held | None) -> Held | None:
+    def _current(self, shelf: Shelf, id: str, held: Held | None) -> Steps[Held | None]:
         """What is held, or learned again where another process made or changed it."""
         if held is not None and shelf.made(id) == held.kept.created:
             return held
@@ -221,7 +223,7 @@ class Adaptations:
         served = self.models.get(kept.model)
         if served is None or served.info.digest != kept.digest:
             return None  # it was of another model, which would answer otherwise
-        return Held(kept, served.adapt(kept.known))
+        return Held(kept, (yield from served.adapt(kept.known)))
 
     def _kept(self, id: str, owner: str, served: Served, known: Known) -> Kept:
         now = self.clock()

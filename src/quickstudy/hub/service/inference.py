@@ -17,6 +17,7 @@ from quickstudy.hub.service.bodies import JSON, read_json
 from quickstudy.hub.service.problems import Refused, refusals
 from quickstudy.hub.service.routes import Serving
 from quickstudy.hub.service.served import Served
+from quickstudy.hub.service.work import Steps
 from quickstudy.hub.wire import Inputs, Predictions, Support
 
 router = APIRouter(prefix="/v2")
@@ -198,11 +199,11 @@ async def infer(
         return _response(model, asked.id, said)
     support = _support(served, given[SUPPORT_X], given[SUPPORT_Y])
 
-    def answer() -> Predictions:
-        known = served.know(support)
-        return served.predict(served.adapt(known), known, served.read(query))
+    def answer() -> Steps[Predictions]:
+        learned = yield from served.adapt(served.know(support))
+        return (yield from served.predict(learned, served.read(query)))
 
-    said = await serving.work.do(serving.limits.deadline, answer)
+    said = await serving.work.do_steps(serving.limits.deadline, answer)
     return _response(model, asked.id, said)
 
 

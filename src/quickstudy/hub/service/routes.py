@@ -27,7 +27,7 @@ Reader = Annotated[Caller, Depends(allow("read"))]
 Adapter = Annotated[Caller, Depends(allow("adapt"))]
 
 
-def the(request: Request) -> Adaptations:
+async def the(request: Request) -> Adaptations:
     """What the application serves."""
     served: Adaptations = request.app.state.adaptations
     return served

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quickstudy.artefacts.manifest import Manifest
-from quickstudy.core import Examples, State, Task, examples
+from quickstudy.core import Examples, Learner, State, Task, examples
+from quickstudy.core.batching import device_of
 from quickstudy.core.tasks import check_targets, leaves
 from quickstudy.data.arrays import numbers
 from quickstudy.data.columns import Columns
@@ -26,8 +27,10 @@ from quickstudy.hub.inputs import as_input, in_parts, learned
 from quickstudy.hub.rows import answered
 from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.problems import Refused
+from quickstudy.hub.service.work import Steps, Wish
 from quickstudy.hub.tables import reading_of
 from quickstudy.hub.wire import Inputs, ModelInfo, Nearest, Prediction, Predictions, Support
+from quickstudy.learners.embedding import EmbeddingLearner
 
 
 class Known(NamedTuple):
@@ -84,6 +87,7 @@ class Served:
             self.shape = (self.reading.channels, self.reading.size, self.reading.size)
         elif isinstance(self.reading, Columns):
             self.shape = (len(self.reading.features),)
+        self.embedding = _embeds_alone(self.learner)
         self.info = self._info()
 
     def _info(self) -> ModelInfo:
@@ -156,21 +160,22 @@ class Served:
         if twice:
             raise TaskError(f"the labels {twice[0]!r} and {twice[0]} cannot be told apart in JSON")
 
-    def adapt(self, known: Known) -> State:
-        """What the model learns from examples.
+    def adapt(self, known: Known) -> "Steps[Learned]":
+        """Learn from examples; a job for `Work.do_steps`.
 
         Raises:
-            QuickstudyError: they are too few, or lead it to numbers that are not finite.
+            QuickstudyError: they are too few, or lead the model to numbers that are not finite.
         """
         if known.labels is not None and len(known.labels) < 2:
             raise TaskError(f"wanted examples of 2 classes or more, got only {known.labels[0]!r}")
+        z = (yield Wish(self, known.x)) if self.embedding else None
         x = as_input(self.learner, known.x)
         if known.labels is None:
             support = Examples(x, known.y.to(x), torch.ones(len(x)).to(x))
+            check_targets(self.learner, Task(support, support))
         else:
             support = examples(x, known.y.to(x.device), len(known.labels))
-        check_targets(self.learner, Task(support, support))
-        return learned(self.learner, support, "this support set")
+        return Learned(known, learned(self.learner, support, "this support set", z), z)
 
     def read(self, given: Inputs) -> Tensor:
         """Inputs as the model knows them.
@@ -208,44 +213,76 @@ class Served:
                 raise Unreadable(f"image {number} cannot be used: {reason}") from None
         return torch.from_numpy(np.stack(pixels))
 
-    def embed(self, x: Tensor) -> Float[Tensor, "n d"] | None:
-        """Embeddings by which inputs can be compared; None where the learner has none."""
-        see = getattr(self.learner, "embed", None)
-        if see is None:
-            return None
-        return in_parts(self.learner, lambda _, part: see(part), None, x).flatten(1)
+    def embed(self, x: Tensor) -> Float[Tensor, "n d"]:
+        """Embeddings of inputs, each as if it were alone."""
+        learner = self.embedding
+        assert learner is not None  # only those who have embeddings wish for them
+        return in_parts(learner, lambda _, part: learner.embed(part), None, x)
 
-    def predict(
-        self, state: State, known: Known, x: Tensor, seen: Tensor | None = None
-    ) -> Predictions:
-        """Answers to inputs.
+    def predict(self, what: "Learned", x: Tensor, nearest: bool = False) -> "Steps[Predictions]":
+        """Answer inputs; a job for `Work.do_steps`.
 
         Args:
-            state: what the model learned from the examples.
-            known: the examples.
+            what: what the model learned.
             x: what is asked, as `read` gives it.
-            seen: the examples' embeddings, where the nearest is wanted.
+            nearest: tell which example each is most like, if the model has embeddings.
         """
-        ask = self.learner.predict if known.labels is None else self.learner.probabilities
-        scores = in_parts(self.learner, ask, state, x)
+        known, learner = what.known, self.learner
+        values = known.labels is None
+        if self.embedding is not None:
+            z = yield Wish(self, x)
+            with torch.no_grad():
+                scores = self.embedding.compare(what.state, z.to(device_of(learner))).cpu()
+            scores = scores if values else torch.softmax(scores, -1)
+        else:
+            z = None
+            ask = learner.predict if values else learner.probabilities
+            scores = in_parts(learner, ask, what.state, x)
         names: tuple[str, ...] = ()
-        if isinstance(self.reading, Columns) and known.labels is None:
+        if isinstance(self.reading, Columns) and values:
             scores, names = self.reading.in_units(scores), self.reading.targets
         said = [_answer(answered(row, known.labels, names)) for row in scores]
-        if seen is not None:
-            mine = self.embed(x)
-            assert mine is not None  # the examples have embeddings, so have these
-            for prediction, number in zip(said, torch.cdist(mine, seen).argmin(1).tolist(),
-                                          strict=True):  # fmt: skip
+        if nearest and z is not None and what.seen is not None:
+            for prediction, number in zip(said, _nearest(z, what.seen), strict=True):
                 label = None if known.labels is None else known.labels[int(known.y[number])]
                 prediction.nearest = Nearest(example=number, label=label)
-        return Predictions(predictions=said, transductive=self.learner.transductive)
+        return Predictions(predictions=said, transductive=learner.transductive)
 
 
-def weight(known: Known, state: State) -> int:
-    """Bytes that examples and a state take."""
-    tensors = (known.x, known.y, *leaves(state))
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+class Learned(NamedTuple):
+    """What a model learned from examples.
+
+    Attributes:
+        known: the examples.
+        state: what the learner made of them.
+        seen: their embeddings [n, d]; None of a model that has none.
+    """
+
+    known: Known
+    state: State
+    seen: Tensor | None
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        seen = () if self.seen is None else (self.seen,)
+        tensors = (self.known.x, self.known.y, *leaves(self.state), *seen)
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _nearest(z: Float[Tensor, "m d"], seen: Float[Tensor, "n d"]) -> list[int]:
+    """The number of the example that each is closest to."""
+    nearest: list[int] = torch.cdist(z.flatten(1), seen.flatten(1)).argmin(1).tolist()
+    return nearest
+
+
+def _embeds_alone(learner: Learner) -> EmbeddingLearner | None:
+    """A learner that embeds each input as if it were alone and does the rest from that, or None."""
+    if not isinstance(learner, EmbeddingLearner) or learner.transductive:
+        return None
+    own, usual = type(learner), EmbeddingLearner
+    names = ("adapt", "predict", "probabilities")
+    return learner if all(getattr(own, n) is getattr(usual, n) for n in names) else None
 
 
 def _answer(told: dict[str, object]) -> Prediction:

@@ -121,7 +121,7 @@ def check_reach(serving: Serving) -> None:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that is bound.
+    """A socket that listens.
 
     Raises:
         RunError: it cannot be.
@@ -131,6 +131,7 @@ def listening(host: str, port: int) -> socket.socket:
     heard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         heard.bind((host, port))
+        heard.listen(BACKLOG)  # whoever is told the address may come at once
     except (OSError, OverflowError) as error:
         heard.close()
         said = error.strerror if isinstance(error, OSError) else str(error)

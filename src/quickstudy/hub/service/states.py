@@ -4,15 +4,11 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from torch import Tensor
-
-from quickstudy.core import State
 from quickstudy.hub.service.limits import Limits
-from quickstudy.hub.service.served import Known, weight
+from quickstudy.hub.service.served import Known, Learned
 from quickstudy.hub.wire import Adapted
 
 ID_BYTES = 18
@@ -53,24 +49,23 @@ class Kept(NamedTuple):
         )
 
 
-@dataclass(eq=False)
 class Held:
     """What was adapted, ready to answer.
 
-    Attributes:
+    Args:
         kept: whose it is, and the examples.
-        state: what the model learned from them.
-        seen: the examples' embeddings, once they were wanted.
+        learned: what the model learned from them.
+
+    Attributes:
+        kept: as given.
+        learned: as given.
         bytes: what it takes, about.
     """
 
-    kept: Kept
-    state: State
-    seen: Tensor | None = None
-    bytes: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.bytes = weight(self.kept.known, self.state)
+    def __init__(self, kept: Kept, learned: Learned) -> None:
+        self.kept = kept
+        self.learned = learned
+        self.bytes = learned.bytes
 
     @property
     def id(self) -> str:
@@ -141,12 +136,6 @@ class States:
         self._held.move_to_end(id)
         self._owners[held.kept.owner].move_to_end(id)
         return held
-
-    def grew(self, held: Held, bytes: int) -> None:
-        """Count what something takes in addition."""
-        if self._held.get(held.id) is held:
-            held.bytes += bytes
-            self.bytes += bytes
 
     def drop(self, id: str) -> None:
         """Hold it no longer."""

@@ -1,24 +1,58 @@
-"""Model work, off the event loop: some threads, and a queue that is never longer than was said."""
+"""Model work, off the event loop: some threads, and a queue that is never longer than was said.
+
+A small net costs little more for many inputs than for a few. So what waits for embeddings of the
+same model gets them together: a job that is a generator yields what it wants embedded and is sent
+the embeddings, and a thread that is free takes several such jobs at once. Nobody waits for that:
+only what waits already is taken. A job that fails fails alone.
+"""
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
 from quickstudy.hub.service.problems import Refused
 
-P = ParamSpec("P")
 T = TypeVar("T")
+TOGETHER = 16
+"""Jobs that a thread takes at once."""
+
+
+class Embedder(Protocol):
+    """What embeds inputs, each as if it were alone."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Embeddings [n, d] of inputs [n, ...]."""
+
+
+class Wish(NamedTuple):
+    """Inputs [n, ...] that a job wants embedded."""
+
+    by: Embedder
+    x: Tensor
+
+
+Steps = Generator[Wish, Tensor, T]
+"""A job that wants embeddings: it yields wishes, is sent [n, d], and returns what it is for."""
+
+
+class _Job(NamedTuple):
+    call: Callable[[], Any]
+    future: "Future[Any]"
+    together: bool
 
 
 class Work:
-    """Runs functions in threads, the first that came first.
+    """Runs jobs in threads, the first that came first.
 
     Args:
         threads: that work at the same time; each computes with one.
-        queue: how many may wait.
+        queue: how many jobs may wait.
 
     Attributes:
         pending: how many run or wait.
@@ -28,23 +62,50 @@ class Work:
         self.threads = threads
         self.queue = queue
         self.pending = 0
-        self._pool = ThreadPoolExecutor(threads, "quickstudy-work", _settle)
+        self._waiting: deque[_Job] = deque()
+        self._news = threading.Condition()
+        self._open = True
+        for number in range(threads):
+            name = f"quickstudy-work-{number}"
+            threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    async def do(
-        self, deadline: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def do(self, deadline: float, call: Callable[[], T]) -> T:
         """What a function returns, or raises, called in one of the threads.
 
         Args:
             deadline: seconds to wait for it, its time in the queue included. One that runs by then
                 runs on, and its answer is lost.
-            function: what to call.
-            *args: what with.
-            **kwargs: likewise.
+            call: the function.
 
         Raises:
             Refused: 429 where the queue is full, 503 where it took too long.
         """
+        result: T = await self._done(deadline, call, together=False)
+        return result
+
+    async def do_steps(self, deadline: float, call: Callable[[], Steps[T]]) -> T:
+        """The same of a job that wants embeddings.
+
+        Args:
+            deadline: as for `do`.
+            call: returns the job.
+
+        Raises:
+            Refused: as for `do`.
+        """
+        result: T = await self._done(deadline, call, together=True)
+        return result
+
+    def close(self) -> None:
+        """Let what runs finish, and nothing begin."""
+        with self._news:
+            self._open = False
+            for job in self._waiting:
+                job.future.cancel()
+            self._waiting.clear()
+            self._news.notify_all()
+
+    async def _done(self, deadline: float, call: Callable[[], Any], together: bool) -> Any:
         if self.pending >= self.threads + self.queue:
             raise Refused(
                 429,
@@ -52,29 +113,104 @@ class Work:
                 {"Retry-After": "1"},
             )
         self.pending += 1
-        job = self._pool.submit(function, *args, **kwargs)
+        job = _Job(call, Future(), together)
         loop = asyncio.get_running_loop()
-        job.add_done_callback(lambda _: _in(loop, self._less))
+        job.future.add_done_callback(lambda _: _in(loop, self._less))
+        with self._news:
+            self._waiting.append(job)
+            self._news.notify()
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(job), deadline)
+            return await asyncio.wait_for(asyncio.wrap_future(job.future), deadline)
         except TimeoutError:
             raise Refused(
-                503,
-                f"this took longer than the {deadline:g} seconds it may",
-                {"Retry-After": "5"},
+                503, f"this took longer than the {deadline:g} seconds it may", {"Retry-After": "5"}
             ) from None
-
-    def close(self) -> None:
-        """Let what runs finish, and nothing begin."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _less(self) -> None:
         self.pending -= 1
 
+    def _run(self) -> None:
+        # The threads are the parallelism: more in each would only wait for each other.
+        torch.set_num_threads(1)
+        while jobs := self._taken():
+            live = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            if not jobs[0].together:
+                for job in live:
+                    _settle(job.future, job.call)
+            else:
+                _run_together(live)
 
-def _settle() -> None:
-    # The threads are the parallelism: more in each would only wait for each other.
-    torch.set_num_threads(1)
+    def _taken(self) -> list[_Job]:
+        """The job that is next, and those like it behind it; none once all is over."""
+        with self._news:
+            while self._open and not self._waiting:
+                self._news.wait()
+            if not self._open:
+                return []
+            jobs = [self._waiting.popleft()]
+            # Some are left for the threads that are free as well.
+            most = min(TOGETHER, -(-len(self._waiting) // self.threads)) if jobs[0].together else 0
+            while len(jobs) <= most and self._waiting and self._waiting[0].together:
+                jobs.append(self._waiting.popleft())
+            return jobs
+
+
+def _settle(future: "Future[Any]", call: Callable[[], Any]) -> None:
+    try:
+        result = call()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _run_together(jobs: Sequence[_Job]) -> None:
+    """Run jobs until all have returned, or raised; each on its own but for embeddings."""
+    wishes: list[tuple[_Job, Steps[Any], Wish]] = []
+    for job in jobs:
+        try:
+            steps = job.call()
+        except BaseException as error:
+            job.future.set_exception(error)
+            continue
+        wishes += _advanced(job, steps, None)
+    while wishes:
+        by: dict[int, list[tuple[_Job, Steps[Any], Wish]]] = {}
+        for one in wishes:
+            by.setdefault(id(one[2].by), []).append(one)
+        wishes = [again for same in by.values() for again in _granted(same)]
+
+
+def _granted(
+    same: Sequence[tuple[_Job, Steps[Any], Wish]],
+) -> list[tuple[_Job, Steps[Any], Wish]]:
+    """Embed what several wish of one model, and go on with each."""
+    try:
+        xs = [wish.x for _, _, wish in same]
+        whole = same[0][2].by.embed(torch.cat(xs) if len(xs) > 1 else xs[0])
+        parts = whole.split([len(x) for x in xs])
+    except BaseException as error:
+        if len(same) > 1:  # whoever is to blame is to fail alone
+            return [again for one in same for again in _granted([one])]
+        same[0][0].future.set_exception(error)
+        return []
+    pairs = zip(same, parts, strict=True)
+    return [again for (job, steps, _), z in pairs for again in _advanced(job, steps, z)]
+
+
+def _advanced(
+    job: _Job, steps: Steps[Any], z: Tensor | None
+) -> list[tuple[_Job, Steps[Any], Wish]]:
+    """Go on with a job; what it wishes next, if anything."""
+    try:
+        wish = next(steps) if z is None else steps.send(z)
+    except StopIteration as over:
+        job.future.set_result(over.value)
+        return []
+    except BaseException as error:
+        job.future.set_exception(error)
+        return []
+    return [(job, steps, wish)]
 
 
 def _in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
