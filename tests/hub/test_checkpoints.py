@@ -1,10 +1,7 @@
-import os
-
 import pytest
 import torch
 
-from quickstudy.artefacts import atomic
-from quickstudy.errors import ArtefactError, RunError
+from quickstudy.errors import RunError
 from quickstudy.hub.checkpoints import Checkpoints
 
 
@@ -61,35 +58,3 @@ def test_the_best_is_a_file_of_its_own(tmp_path):
     checkpoints.save(4, tree(4), best=True)
     (tmp_path / "checkpoints" / "step-00000004.safetensors").write_bytes(b"")
     assert step_of(checkpoints.newest()) == 4
-
-
-@pytest.mark.parametrize(
-    ("call", "calls_of_a_save"), [("write", 2), ("fsync", 4), ("replace", 2)]
-)  # of the checkpoint and of the copy that is the best
-def test_a_disk_that_fails_leaves_all_that_was_there(tmp_path, monkeypatch, call, calls_of_a_save):
-    """Every call of its kind fails in turn, through a save that replaces a best one."""
-    checkpoints = Checkpoints(tmp_path, keep=1)
-    checkpoints.save(1, tree(1), best=True)
-    owner = {"write": atomic.Path, "fsync": os, "replace": os}[call]
-    name = "write_bytes" if call == "write" else call
-    real, left = getattr(owner, name), [0]
-
-    def fail(*arguments, **options):
-        left[0] -= 1
-        if left[0] < 0:
-            raise OSError(28, "No space left on device")
-        return real(*arguments, **options)
-
-    def saves(step, calls):
-        left[0] = calls
-        checkpoints.save(step, tree(step), best=True)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, fail)
-        for calls in range(calls_of_a_save):
-            with pytest.raises(ArtefactError, match="No space left"):
-                saves(calls + 2, calls)
-            assert step_of(checkpoints.newest()) >= 1
-        saves(99, calls_of_a_save)
-    assert step_of(checkpoints.newest()) == 99
-    assert not [path for path in names(tmp_path / "checkpoints") if path.endswith(".partial")]

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import resource
@@ -6,6 +7,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.faults.disk import Disk
 
 from quickstudy.errors import ArtefactError, RunError
 from quickstudy.hub.recording import Recorder, recorded
@@ -97,3 +99,23 @@ def test_rows_that_are_no_json_objects_are_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('[1]\n{"step": 1}\nnull\n', encoding="utf-8")
     (tmp_path / "times.jsonl").write_text('3\n{"step": 2, "seconds": 1}\n', encoding="utf-8")
     assert recorded(tmp_path) == [json.loads('{"step": 1}')]
+
+
+def test_files_that_cannot_be_closed_or_cut_are_named(tmp_path):
+    """A disk may say only then that it is full; both files are closed none the less."""
+    with Disk(tmp_path) as disk:
+        sizes = write(tmp_path, rows(1, 1))
+    last = len(disk.calls) - 1
+    full = r"^cannot write \S+\.jsonl: No space left on device$"
+    for place in (last - 1, last):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        with pytest.raises(ArtefactError, match=full), Disk(folder, errno.ENOSPC, place) as disk:
+            write(folder, rows(1, 1))
+        assert sorted(disk.calls[-2:]) == ["close metrics.jsonl", "close times.jsonl"]
+        assert recorded(folder) == rows(1, 1)
+    for place, name in ((1, "times"), (3, "metrics")):
+        broken = rf"^cannot write \S+{name}\.jsonl: Input/output error$"
+        with pytest.raises(ArtefactError, match=broken), Disk(tmp_path, errno.EIO, place) as disk:
+            Recorder(tmp_path, {file: size - 1 for file, size in sizes.items()})
+        assert disk.calls[place] == f"truncate {name}.jsonl"

@@ -79,8 +79,9 @@ class Recorder:
         """
         self._queue.put(None)
         self._thread.join()
-        for file in self._files:
-            file.close()
+        with ExitStack() as closed:  # each of them, whatever another says
+            for file in self._files:
+                closed.callback(file.close)
         self._check()
 
     def _check(self) -> None:
@@ -147,10 +148,11 @@ class _Lines:
         if held < size:
             raise RunError(f"{path} has {held} bytes, the checkpoint wants {size}: it was cut off")
         self.path = path
-        with reported("write", path):
-            self._file = path.open("ab", buffering=0)
+        with reported("write", path), ExitStack() as opened:
+            self._file = opened.enter_context(path.open("ab", buffering=0))
             if size < held:
                 os.truncate(path, size)
+            opened.pop_all()
 
     def extend(self, rows: Iterable[Mapping[str, Any]]) -> None:
         told = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
@@ -161,7 +163,8 @@ class _Lines:
     def settle(self) -> int:
         with reported("write", self.path):
             os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
+            return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
-        self._file.close()
+        with reported("write", self.path):
+            self._file.close()
