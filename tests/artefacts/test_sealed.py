@@ -10,6 +10,7 @@ import pytest
 import safetensors
 import torch
 from hypothesis import HealthCheck, given, settings
+from tests.faults.poison import forged
 from torch import nn
 
 from artefacts.samples import CATALOGUE, alike, damaged, filled, flips
@@ -143,6 +144,18 @@ def test_random_damage_to_a_large_file_is_noticed(tmp_path: Path) -> None:
             file.write_bytes(bad)
             with pytest.raises(ArtefactError, match=r"is damaged|does not begin"):
                 load_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x80\x04.", b'"}}', b'\\"}"}}', b"\\\"}\"," + b'"a":[' * 50_000],
+    ids=["nothing", "no text", "no object", "no tensors", "nested deeply"],
+)  # fmt: skip
+def test_a_forged_digest_vouches_for_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(forged(content))
+    with pytest.raises(ArtefactError, match=f"^{tmp_path}/file ") as caught:
+        load_checkpoint(tmp_path / "file")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:

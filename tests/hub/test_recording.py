@@ -99,6 +99,10 @@ def test_rows_that_are_no_json_objects_are_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('[1]\n{"step": 1}\nnull\n', encoding="utf-8")
     (tmp_path / "times.jsonl").write_text('3\n{"step": 2, "seconds": 1}\n', encoding="utf-8")
     assert recorded(tmp_path) == [json.loads('{"step": 1}')]
+    for name in ("metrics.jsonl", "times.jsonl"):
+        held = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(b"\x80\x04\xff\n" + b"[" * 100_000 + b"\n" + held)
+    assert recorded(tmp_path) == [{"step": 1}]
 
 
 def test_files_that_cannot_be_closed_or_cut_are_named(tmp_path):

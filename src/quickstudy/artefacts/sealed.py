@@ -135,7 +135,10 @@ def read_sealed(path: Path | str, kind: str) -> Sealed:
             f"{raw[_DIGEST].decode('ascii', 'backslashreplace')}"
         )
     end = 8 + int.from_bytes(raw[:8], "little")
-    header = json.loads(json.loads(raw[8:end])["__metadata__"][_KEY])
+    try:
+        header = json.loads(json.loads(raw[8:end])["__metadata__"][_KEY])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:  # a forger's digest
+        raise ArtefactError(f"{path} has no header that can be read: {error}") from error
     check_stamp(header, kind, path)
     return Sealed(header, raw, Path(path))
 

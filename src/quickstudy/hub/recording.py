@@ -131,10 +131,10 @@ def recorded(folder: Path) -> list[dict[str, Any]]:
 def _rows(path: Path) -> Iterable[dict[str, Any]]:
     if not path.exists():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, or no text at all
             continue
         if isinstance(row, dict):
             yield row
