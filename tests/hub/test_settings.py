@@ -48,6 +48,7 @@ def test_later_places_come_over_earlier_ones(file):
         ("clip=null", {"clip": None}),
         ("features=[a, b]", {"features": ["a", "b"]}),
         ("data=a=b.csv", {"data": "a=b.csv"}),
+        ("data=2020-13-45", {"data": "2020-13-45"}),
     ],
 )
 def test_a_setting(pair, wanted):

@@ -79,7 +79,7 @@ def parse_setting(pair: str) -> Options:
     except ValueError:
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):  # 2020-13-45 looks like a date
             value = text
     return _named({outer: {inner.replace("-", "_"): value} if dot else value})
 
