@@ -165,13 +165,17 @@ def test_a_disk_that_fails_while_a_run_goes_on(tmp_path, whole, stopped):
 @pytest.mark.slow
 @every_fault
 @once_or_for_good
-@pytest.mark.parametrize("going_on", [False, True], ids=["new", "going on"])
-def test_a_disk_that_fails_at_any_call_of_a_whole_run(
-    tmp_path, whole, stopped, code, onwards, going_on
-):
-    start = stopped if going_on else None
-    calls = check_every_call(tmp_path, whole, [code], onwards=onwards, from_folder=start, until=ALL)
+def test_a_disk_that_fails_at_any_call_of_a_whole_run(tmp_path, whole, code, onwards):
+    calls = check_every_call(tmp_path, whole, [code], onwards=onwards, until=ALL)
     assert "write learning_curve.png" in calls
+
+
+@pytest.mark.slow
+@every_fault
+@once_or_for_good
+def test_a_disk_that_fails_at_any_call_of_going_on(tmp_path, whole, stopped, code, onwards):
+    calls = check_every_call(tmp_path, whole, [code], onwards=onwards, from_folder=stopped)
+    assert "truncate metrics.jsonl" in calls
 
 
 @every_fault
