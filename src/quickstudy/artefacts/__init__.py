@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quickstudy.artefacts.checkpoint import load_checkpoint, save_checkpoint
-    from quickstudy.artefacts.manifest import Manifest, read_manifest
-    from quickstudy.artefacts.model import Model, load_model, save_model
+    from quickstudy.artefacts.manifest import Manifest, read_manifest, read_weights
+    from quickstudy.artefacts.model import Model, copy_model, load_model, save_model
     from quickstudy.artefacts.state import (
         StateHeader,
         StoredState,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "checkpoint": "load_checkpoint save_checkpoint",
-    "manifest": "Manifest read_manifest",
-    "model": "Model load_model save_model",
+    "manifest": "Manifest read_manifest read_weights",
+    "model": "Model copy_model load_model save_model",
     "state": "StateHeader StoredState load_state read_state_header save_state",
 }
 _WHERE = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -46,11 +46,13 @@ __all__ = [
     "Model",
     "StateHeader",
     "StoredState",
+    "copy_model",
     "load_checkpoint",
     "load_model",
     "load_state",
     "read_manifest",
     "read_state_header",
+    "read_weights",
     "save_checkpoint",
     "save_model",
     "save_state",

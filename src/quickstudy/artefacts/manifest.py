@@ -133,6 +133,42 @@ def read_manifest(path: Path | str) -> Manifest:
     return parse_manifest(document, file)
 
 
+def read_weights(path: Path | str) -> tuple[Manifest, bytes]:
+    """A stored model's manifest, and the bytes of the weights that it names, checked.
+
+    Args:
+        path: the model's folder.
+
+    Raises:
+        ArtefactError: as `read_manifest`; or the weights are missing or damaged.
+
+    Examples:
+        >>> read_weights("no/such/model")
+        Traceback (most recent call last):
+            ...
+        quickstudy.errors.ArtefactError: there is no model at no/such/model: no such folder
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    while True:
+        file = folder / manifest.weights.file
+        try:
+            raw = atomic.read_bytes(file)
+            break
+        except ArtefactError as error:
+            # A model that was replaced since its manifest was read has a new one: read that.
+            named, manifest = manifest.weights, read_manifest(folder)
+            if manifest.weights == named:
+                raise ArtefactError(f"{error}; {MANIFEST} beside it names it") from error
+    digest = hashlib.sha256(raw).hexdigest()
+    if digest != manifest.weights.sha256:
+        raise ArtefactError(
+            f"{file} is damaged: its {len(raw)} bytes have the SHA-256 digest {digest}; {MANIFEST} "
+            f"wants {manifest.weights.bytes} bytes with {manifest.weights.sha256}"
+        )
+    return manifest, raw
+
+
 def parse_manifest(document: object, path: Path) -> Manifest:
     """A manifest from its fields.
 

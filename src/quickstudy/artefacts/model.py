@@ -24,6 +24,7 @@ from quickstudy.artefacts.manifest import (
     Weights,
     parse_manifest,
     read_manifest,
+    read_weights,
     refuse_foreign,
     write_manifest,
 )
@@ -163,12 +164,52 @@ def load_model(
     with usable(device):
         torch.empty(0, device=device)
     folder = Path(path)
-    manifest, raw = _read(folder)
+    manifest, raw = read_weights(folder)
     with _about(str(folder)):
         learner = _restore(
             manifest, from_bytes(raw, folder / manifest.weights.file), catalogue, net
         )
     return Model(learner.to(device).eval(), manifest)
+
+
+def copy_model(source: Path | str, target: Path | str) -> Manifest:
+    """Copy a model, and nothing else that lies in its folder; every byte is checked, twice.
+
+    A model that is there is replaced as `save_model` does it; elsewhere the folder appears whole.
+
+    Args:
+        source: the model's folder.
+        target: where it goes.
+
+    Returns:
+        The manifest of the copy, as it was read back.
+
+    Raises:
+        ArtefactError: there is no model, or it is damaged, or it cannot be written there, or
+            another kind of folder is in the way.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     made = save_model(f"{folder}/a", nn.ReLU(), catalogue={"ReLU": nn.ReLU})
+        ...     copy_model(f"{folder}/a", f"{folder}/b") == made
+        True
+    """
+    manifest, raw = read_weights(source)
+    folder = Path(target)
+
+    def write(partial: Path) -> None:
+        partial.mkdir()
+        (partial / manifest.weights.file).write_bytes(raw)
+        write_manifest(partial, manifest)
+
+    if folder.is_dir() and any(folder.iterdir()):
+        with atomic.reported("write", folder), atomic.exclusive(folder):
+            _replace(folder, manifest, raw)
+    else:
+        atomic.write_atomically(folder, write)
+    copied, _ = read_weights(folder)
+    return copied
 
 
 def _replace(folder: Path, manifest: Manifest, raw: bytes) -> None:
@@ -197,28 +238,6 @@ def _weights_in_use(folder: Path) -> str | None:
         return read_manifest(folder).weights.file
     except ArtefactError:
         return None
-
-
-def _read(folder: Path) -> tuple[Manifest, bytes]:
-    """A manifest and the bytes it names, checked."""
-    manifest = read_manifest(folder)
-    while True:
-        file = folder / manifest.weights.file
-        try:
-            raw = atomic.read_bytes(file)
-            break
-        except ArtefactError as error:
-            # A model that was replaced since its manifest was read has a new one: read that.
-            named, manifest = manifest.weights, read_manifest(folder)
-            if manifest.weights == named:
-                raise ArtefactError(f"{error}; {MANIFEST} beside it names it") from error
-    digest = hashlib.sha256(raw).hexdigest()
-    if digest != manifest.weights.sha256:
-        raise ArtefactError(
-            f"{file} is damaged: its {len(raw)} bytes have the SHA-256 digest {digest}; {MANIFEST} "
-            f"wants {manifest.weights.bytes} bytes with {manifest.weights.sha256}"
-        )
-    return manifest, raw
 
 
 def _tensors(learner: nn.Module) -> dict[str, Tensor]:

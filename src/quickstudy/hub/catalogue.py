@@ -17,14 +17,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from quickstudy import core, learners, nets
-from quickstudy.artefacts.manifest import MANIFEST
 from quickstudy.artefacts.model import Model, save_model
 from quickstudy.artefacts.model import load_model as load_stored
 from quickstudy.core import SGD, Learner, UpdateRule
 from quickstudy.errors import ArtefactError, RunError
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.recipes import plain_name
-from quickstudy.hub.runs import CONFIG, put_back
+from quickstudy.hub.runs import check_ended
 
 T = TypeVar("T")
 
@@ -321,15 +320,7 @@ def load_model(
         ArtefactError: as for `load`.
         RunError: a run that has not ended and so has no model yet, or no folder at all.
     """
-    folder = Path(path)
-    put_back(folder)
-    if not folder.exists():
-        raise RunError(f"there is no run {path}: no such folder")
-    if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
-        raise RunError(
-            f"{path} has no model yet, its training has not ended; "
-            f"`quickstudy resume {path}` goes on with it"
-        )
+    check_ended(path)
     model = load_stored(path, catalogue=CATALOGUE, net=net, device=device)
     if not isinstance(model.learner, Learner):
         raise ArtefactError(f"{path} holds a {type(model.learner).__name__}; wanted a learner")

@@ -24,6 +24,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from quickstudy.artefacts.atomic import read_bytes, reported, write_atomically, write_bytes
+from quickstudy.artefacts.manifest import MANIFEST
 from quickstudy.artefacts.schema import check_stamp, stamp
 from quickstudy.errors import ArtefactError, RunError
 from quickstudy.hub.config import TrainConfig, explain
@@ -151,6 +152,29 @@ def open_run(path: Path | str) -> Run:
     if not (folder / CONFIG).is_file():
         raise RunError(f"{path} is not a run: wanted a folder with a {CONFIG}")
     return Run(folder, *_read_config(folder / CONFIG))
+
+
+def check_ended(path: Path | str) -> None:
+    """Refuse a folder that is not there, or is a run's that has no model yet; see `put_back` too.
+
+    Raises:
+        RunError: that is so.
+
+    Examples:
+        >>> check_ended("no/such/run")
+        Traceback (most recent call last):
+        ...
+        quickstudy.errors.RunError: there is no run no/such/run: no such folder
+    """
+    folder = Path(path)
+    put_back(folder)
+    if not folder.exists():
+        raise RunError(f"there is no run {path}: no such folder")
+    if (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
+        raise RunError(
+            f"{path} has no model yet, its training has not ended; "
+            f"`quickstudy resume {path}` goes on with it"
+        )
 
 
 def _read_config(path: Path) -> tuple[TrainConfig, JsonValue, dict[str, JsonValue]]:
