@@ -1,17 +1,21 @@
-"""Small folders of images, small runs, and the command line without a new process."""
+"""Small folders of images, small runs, empty databases, and the command line in this process."""
 
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+from sqlalchemy import create_engine, text
 
 from hub import shops as tables
+from hub.databases import programs, running
 from hub.folders import SMALL, draw_folder
 from quickstudy.hub.catalogue import save
 from quickstudy.hub.cli import main
+from quickstudy.hub.store.engine import store_url
 from quickstudy.learners import MAML, R2D2, ProtoNet
 from quickstudy.nets import MLP
 
@@ -99,3 +103,32 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, learner in made.items():
         save(folder / name, learner, input_shape=[4])
     return {name: folder / name for name in made}
+
+
+@pytest.fixture(scope="session")
+def postgres(need):
+    place = programs()
+    if place is None:
+        need.program("initdb")
+    need.package("psycopg")
+    with running(place) as address:
+        yield address
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    return str(tmp_path / "deep" / "store.sqlite")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request):
+    """A database that holds nothing yet."""
+    if request.param == "sqlite":
+        return request.getfixturevalue("sqlite")
+    address = request.getfixturevalue("postgres")
+    name = f"store_{uuid.uuid4().hex}"
+    engine = create_engine(store_url(f"{address}/postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return f"{address}/{name}"

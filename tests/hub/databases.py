@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, on loopback, gone when they end."""
+"""A PostgreSQL of the tests' own, on loopback, gone when they end; and words with any database."""
 
 import os
 import shutil
@@ -10,6 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from sqlalchemy import create_engine, text
+
+from quickstudy.hub.store.engine import store_url
 
 
 def programs() -> Path | None:
@@ -59,3 +63,14 @@ def _wait(server: subprocess.Popen, port: int, seconds: float = 120) -> None:
             assert server.poll() is None
             assert time.monotonic() - start < seconds
             time.sleep(0.05)
+
+
+def say(url, statement):
+    """A statement past the store, as another release might have left its traces."""
+    engine = create_engine(store_url(url))
+    try:
+        with engine.begin() as connection:
+            result = connection.execute(text(statement))
+            return [tuple(row) for row in result.fetchall()] if result.returns_rows else []
+    finally:
+        engine.dispose()

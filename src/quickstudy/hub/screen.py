@@ -4,9 +4,11 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from quickstudy.core.fit import Progress as StepProgress
@@ -54,6 +57,55 @@ def _console(stream: Any) -> Console:
 def print_json(value: Any) -> None:
     """One JSON value on stdout, and nothing else there."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_fields(fields: Mapping[str, Any]) -> None:
+    """A mapping on stdout, one line a field, for people; what says nothing is left out."""
+    console = out()
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            console.print(f"{name}:", markup=False)
+            for inner, one in value.items():
+                if one not in (None, {}, []):
+                    console.print(f"  {inner}: {plain(one)}", markup=False)
+        elif value is not None:
+            console.print(f"{name}: {plain(value)}", markup=False)
+
+
+def plain(value: Any) -> str:
+    """A JSON value in a line.
+
+    Examples:
+        >>> plain("omniglot"), plain([1, None])
+        ('omniglot', '[1, null]')
+    """
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def near(path: Path | str) -> str:
+    """A path as it is said from here.
+
+    Examples:
+        >>> near(Path.cwd() / "runs" / "a")
+        'runs/a'
+    """
+    here = Path.cwd()
+    return str(Path(path).relative_to(here) if Path(path).is_relative_to(here) else path)
+
+
+def table(*columns: str, right: Collection[str] = (), whole: Collection[str] = ()) -> Table:
+    """An empty table.
+
+    Args:
+        columns: their names.
+        right: those that hold numbers.
+        whole: those that are not broken into lines.
+    """
+    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in columns:
+        side: Literal["left", "right"] = "right" if name in right else "left"
+        made.add_column(name, justify=side, no_wrap=name in whole)
+    return made
 
 
 class _Rate(ProgressColumn):
@@ -198,6 +250,28 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def score(value: float | None, metric: str | None) -> str:
+    """A score for people.
+
+    Examples:
+        >>> score(0.9448, "accuracy"), score(12.3456, "squared_error"), score(None, None)
+        ('94.5 %', '12.3', '-')
+    """
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if metric == "accuracy" else f"{value:.3g}"
+
+
+def moment(when: str | None) -> str:
+    """A moment as JSON holds it, for people: where they are, to the minute.
+
+    Examples:
+        >>> moment(None)
+        '-'
+    """
+    return f"{datetime.fromisoformat(when).astimezone():%Y-%m-%d %H:%M}" if when else "-"
 
 
 def gap(value: float, metric: str = "accuracy") -> str:

@@ -12,3 +12,11 @@ Device = Annotated[
     str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute; cuda:1 for the second.")
 ]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; 1 is reproducible.")]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The database: a file or postgresql://... Default: $QUICKSTUDY_STORE, else a file "
+        "of yours.",
+    ),
+]

@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quickstudy.hub.commands.options import Json
+from quickstudy.hub.commands.options import Json, Store
 
 if TYPE_CHECKING:
     from quickstudy.hub.store.runs import RunIndex
 
 app = typer.Typer(no_args_is_help=True, help="List, compare and remove what was trained.")
 
-Store = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        help="The database: a file or postgresql://... Default: $QUICKSTUDY_STORE, else a file "
-        "of yours.",
-    ),
-]
 Names = Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders, or ids.")]
 
 
@@ -72,16 +64,8 @@ def show(
         told = described(index, run)
     if json:
         screen.print_json(told)
-        return
-    console = screen.out()
-    for name, value in told.items():
-        if isinstance(value, dict):
-            console.print(f"{name}:", markup=False)
-            for inner, one in value.items():
-                if one not in (None, {}, []):
-                    console.print(f"  {inner}: {_plain(one)}", markup=False)
-        elif value is not None:
-            console.print(f"{name}: {_plain(value)}", markup=False)
+    else:
+        screen.print_fields(told)
 
 
 @app.command()
@@ -105,9 +89,9 @@ def compare(runs: Names, store: Store = None, json: Json = False) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("")
     for row in told["runs"]:
-        table.add_column(_folder(row), overflow="fold")
+        table.add_column(screen.near(row["folder"]), overflow="fold")
     for name, values in told["options"].items():
-        table.add_row(name, *map(_plain, values))
+        table.add_row(name, *map(screen.plain, values))
     table.add_row()
     cells = [_cells(row) for row in told["runs"]]
     for number, name in enumerate(COLUMNS):
@@ -183,41 +167,21 @@ COLUMNS = ("learner", "data", "meta-validation", "control", "steps", "time", "st
 
 def _show(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
     from quickstudy.hub import screen
 
-    console = screen.out()
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("id", *COLUMNS, "folder"):
-        right = name in ("meta-validation", "control", "steps", "time")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name == "id")
+    numbers = ("meta-validation", "control", "steps", "time")
+    table = screen.table("id", *COLUMNS, "folder", right=numbers, whole=["id"])
     for row in rows:
-        table.add_row(row["id"][:8], *map(escape, _cells(row)), escape(_folder(row)))
-    console.print(table, soft_wrap=False)
+        table.add_row(row["id"][:8], *map(escape, _cells(row)), escape(screen.near(row["folder"])))
+    screen.out().print(table, soft_wrap=False)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     from quickstudy.hub import screen
 
-    def score(value: float | None) -> str:
-        if value is None:
-            return "-"
-        return f"{100 * value:.1f} %" if row["metric"] == "accuracy" else f"{value:.3g}"
-
     data = Path(row["data"]).name if "/" in row["data"] else row["data"]
     steps = f"{row['step']}/{row['steps']}"
     took = screen.duration(row["seconds"])
-    scores = (score(row["validation"]), score(row["control"]))
+    scores = [screen.score(row[name], row["metric"]) for name in ("validation", "control")]
     return [row["learner"], data, *scores, steps, took, row["state"]]
-
-
-def _folder(row: dict[str, Any]) -> str:
-    path = Path(row["folder"])
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _plain(value: Any) -> str:
-    import json
-
-    return value if isinstance(value, str) else json.dumps(value)

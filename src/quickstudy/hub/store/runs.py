@@ -1,17 +1,15 @@
 """The index of runs: what their folders hold, where it can be listed and compared quickly."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, select, update
-from sqlalchemy.orm import Session, sessionmaker
 
 from quickstudy.errors import RunError
 from quickstudy.hub.runs import CONFIG, Run, open_run
-from quickstudy.hub.store.engine import READING, make_engine, store_errors, store_url
+from quickstudy.hub.store.sessions import Sessions
 from quickstudy.hub.store.tables import RunRow
 
 SHORTEST = 4
@@ -30,14 +28,11 @@ class RunIndex:
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self.url = store_url(url)
-        self._engine = make_engine(self.url)
-        self._sessions = sessionmaker(self._engine)
-        self._readers = sessionmaker(self._engine.execution_options(**{READING: True}))
+        self._sessions = Sessions(url)
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._engine.dispose()
+        self._sessions.close()
 
     def put(self, row: RunRow) -> None:
         """Add a run, or replace what is known of it; one that had its folder before is gone.
@@ -45,7 +40,7 @@ class RunIndex:
         Raises:
             RunError: the store cannot be used.
         """
-        with self._writing() as session:
+        with self._sessions.writing() as session:
             others = delete(RunRow).where(RunRow.folder == row.folder, RunRow.id != row.id)
             session.execute(others)
             session.merge(row)
@@ -56,7 +51,7 @@ class RunIndex:
         Raises:
             RunError: the store cannot be used.
         """
-        with self._writing() as session:
+        with self._sessions.writing() as session:
             session.execute(update(RunRow).where(RunRow.id == id).values(**values))
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -65,7 +60,7 @@ class RunIndex:
         Raises:
             RunError: the store cannot be used.
         """
-        with self._writing() as session:
+        with self._sessions.writing() as session:
             session.execute(delete(RunRow).where(RunRow.id.in_(ids)))
 
     def all(self) -> list[RunRow]:
@@ -117,14 +112,9 @@ class RunIndex:
         return found
 
     def _where(self, *conditions: ColumnElement[bool]) -> list[RunRow]:
-        with store_errors(self.url), self._readers() as session:
+        with self._sessions.reading() as session:
             wanted = select(RunRow).where(*conditions)
             return list(session.scalars(wanted.order_by(RunRow.began.desc(), RunRow.id)))
-
-    @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        with store_errors(self.url), self._sessions.begin() as session:
-            yield session
 
 
 def runs_below(roots: Sequence[Path]) -> Iterator[Run]:
