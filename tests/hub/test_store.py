@@ -3,18 +3,19 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from hub.databases import programs, running
+from hub.databases import say
 from quickstudy.errors import RunError
 from quickstudy.hub.config import TrainConfig, make_config
 from quickstudy.hub.runs import create_run, open_run
+from quickstudy.hub.store import migrations
 from quickstudy.hub.store.engine import HEAD, make_engine, store_url
 from quickstudy.hub.store.runs import RunIndex, row_of_run
 from quickstudy.hub.store.tables import Base
@@ -22,45 +23,6 @@ from quickstudy.hub.training import Stepped, train
 
 QUICK = ["--data", "blobs", "--steps", "8", "--validation-tasks", "3", "--threads", "1"]
 PROGRAM = [sys.executable, "-m", "quickstudy"]
-
-
-@pytest.fixture(scope="session")
-def postgres(need):
-    place = programs()
-    if place is None:
-        need.program("initdb")
-    need.package("psycopg")
-    with running(place) as address:
-        yield address
-
-
-@pytest.fixture
-def sqlite(tmp_path):
-    return str(tmp_path / "deep" / "store.sqlite")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request):
-    """A database that holds nothing yet."""
-    if request.param == "sqlite":
-        return request.getfixturevalue("sqlite")
-    address = request.getfixturevalue("postgres")
-    name = f"store_{uuid.uuid4().hex}"
-    engine = create_engine(store_url(f"{address}/postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return f"{address}/{name}"
-
-
-def say(url, statement):
-    """A statement past the store, as another release might have left its traces."""
-    engine = create_engine(store_url(url))
-    with engine.begin() as connection:
-        result = connection.execute(text(statement))
-        rows = result.fetchall() if result.returns_rows else []
-    engine.dispose()
-    return [tuple(row) for row in rows]
 
 
 @pytest.fixture
@@ -92,7 +54,7 @@ def test_the_schema_is_what_the_classes_say(url):
         context = MigrationContext.configure(connection)
         assert context.get_current_revision() == HEAD
         assert compare_metadata(context, Base.metadata) == []
-    assert "runs" in inspect(engine).get_table_names()
+    assert {"runs", "keys", "models"} <= set(inspect(engine).get_table_names())
     engine.dispose()
 
 
@@ -118,6 +80,28 @@ def test_a_store_of_a_newer_release(url):
         RunError, match=r"a newer quickstudy made the store .* \(its schema is 9999"
     ):
         RunIndex(url)
+
+
+def test_a_store_of_an_older_release_keeps_its_runs(url, tmp_path):
+    """Each revision is made from the one before, and what was there stays."""
+    from alembic import command
+    from alembic.config import Config
+
+    run = create_run(tmp_path / "run", make_config({"data": "blobs"}))
+    with closing(RunIndex(url)) as index:
+        index.put(row_of_run(run))
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = create_engine(store_url(url))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    assert set(inspect(engine).get_table_names()) == {"alembic_version", "runs"}
+    engine.dispose()
+    with closing(RunIndex(url)) as index:
+        assert [row.id for row in index.all()] == [run.id]
+    assert say(url, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+    assert say(url, "SELECT name FROM keys") == say(url, "SELECT name FROM models") == []
 
 
 def test_a_run_comes_back_whole(index, tmp_path):

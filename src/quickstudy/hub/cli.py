@@ -18,6 +18,7 @@ from quickstudy.hub.commands.data import app as data
 from quickstudy.hub.commands.demo import demo
 from quickstudy.hub.commands.doctor import doctor
 from quickstudy.hub.commands.evaluate import evaluate
+from quickstudy.hub.commands.keys import app as keys
 from quickstudy.hub.commands.learners import learners
 from quickstudy.hub.commands.recommend import app as recommend
 from quickstudy.hub.commands.runs import app as runs
@@ -42,6 +43,7 @@ app.command()(predict)
 app.command()(serve)
 app.command()(learners)
 app.add_typer(runs, name="runs")
+app.add_typer(keys, name="keys")
 app.add_typer(data, name="data")
 app.add_typer(recommend, name="recommend")
 app.add_typer(bench, name="bench")

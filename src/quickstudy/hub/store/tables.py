@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Index, MetaData, String, Text
+from sqlalchemy import JSON, DateTime, Index, MetaData, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -89,3 +89,81 @@ class RunRow(Base):
     control: Mapped[float | None]
     state: Mapped[str] = mapped_column(Text)
     said: Mapped[str | None] = mapped_column(Text)
+
+
+class KeyRow(Base):
+    """A key to the service: all of it but the secret.
+
+    Attributes:
+        id: public; it stands in the key.
+        name: who or what holds it. Keys that are not revoked have different ones.
+        hash: SHA-256 of the secret, 64 hexadecimal digits.
+        scopes: what it opens.
+        created: when.
+        last_used: when, to the minute.
+        revoked: when.
+        expires: when it opens nothing any more.
+    """
+
+    __tablename__ = "keys"
+    __table_args__ = (
+        Index(
+            "uq_keys_name",
+            "name",
+            unique=True,
+            sqlite_where=text("revoked IS NULL"),
+            postgresql_where=text("revoked IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    hash: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    created: Mapped[datetime] = mapped_column(Moment)
+    last_used: Mapped[datetime | None] = mapped_column(Moment)
+    revoked: Mapped[datetime | None] = mapped_column(Moment)
+    expires: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class ModelRow(Base):
+    """A version of a named model: a folder, and which model lay in it.
+
+    Attributes:
+        name: of the model.
+        version: from 1.
+        folder: absolute.
+        digest: of its manifest; another one there is another model.
+        learner: its name.
+        data: what it was trained on, where that is known.
+        metrics: what the manifest says it scored.
+        run_id: of the run that trained it, where the folder is a run's.
+        origin: of that run; see `hub.origin`.
+        created: when it became a version.
+        promoted: when it was last put in production.
+        production: whether it is; of each name at most one version.
+    """
+
+    __tablename__ = "models"
+    __table_args__ = (
+        Index(
+            "uq_models_production",
+            "name",
+            unique=True,
+            sqlite_where=text("production"),
+            postgresql_where=text("production"),
+        ),
+    )
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    folder: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
+    learner: Mapped[str] = mapped_column(Text)
+    data: Mapped[str | None] = mapped_column(Text)
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON)
+    run_id: Mapped[str | None] = mapped_column(String(32))
+    origin: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created: Mapped[datetime] = mapped_column(Moment)
+    promoted: Mapped[datetime] = mapped_column(Moment)
+    production: Mapped[bool]
