@@ -20,6 +20,7 @@ from quickstudy.hub.commands.doctor import doctor
 from quickstudy.hub.commands.evaluate import evaluate
 from quickstudy.hub.commands.keys import app as keys
 from quickstudy.hub.commands.learners import learners
+from quickstudy.hub.commands.models import app as models
 from quickstudy.hub.commands.recommend import app as recommend
 from quickstudy.hub.commands.runs import app as runs
 from quickstudy.hub.commands.serve import serve
@@ -43,6 +44,7 @@ app.command()(predict)
 app.command()(serve)
 app.command()(learners)
 app.add_typer(runs, name="runs")
+app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.add_typer(data, name="data")
 app.add_typer(recommend, name="recommend")
