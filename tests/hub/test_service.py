@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from hub.asking import adapted, png, refused, some
 from hub.servers import serving
 from quickstudy import load
 from quickstudy.hub.predictor import deploy

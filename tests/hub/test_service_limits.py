@@ -5,6 +5,7 @@ import threading
 import httpx
 import pytest
 
+from hub.asking import adapted, png, refused, some
 from hub.servers import serving
 from quickstudy.hub.service.limits import Limits
 
@@ -125,65 +126,68 @@ def test_memory_of_all_states_is_bounded(plain, trained):
 
 
 class Slow:
-    """Holds up every job until it is let go."""
+    """Holds up a model on its way to the examples of a class "slow", until it is let go."""
 
-    def __init__(self):
+    def __init__(self, served):
         self.go, self.entered = threading.Event(), threading.Semaphore(0)
+        self.know, served.know = served.know, self.wait
 
-    def hold(self):
-        self.entered.release()
-        self.go.wait(30)
+    def wait(self, given):
+        if given.labels[0] == "slow":
+            self.entered.release()
+            self.go.wait(30)
+        return self.know(given)
+
+
+def in_background(url, *labels):
+    """A request that somebody else makes; its answer ends up in the list."""
+    answers = []
+
+    def ask():
+        with httpx.Client(base_url=url, timeout=60) as http:
+            body = {"x": some(2), "labels": list(labels)}
+            answers.append(http.post("/v1/models/proto/adapt", json=body))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread, answers
+
+
+def until(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it does not come to that")
 
 
 def test_a_full_queue_sends_away_and_says_when_to_come_again(plain):
     with serving(plain, limits=Limits(queue=3), threads=1) as service:
-        slow = Slow()
-        work = service.adaptations.work
-        jobs = [work._pool.submit(slow.hold)]
+        work, slow = service.adaptations.work, Slow(service.adaptations.models["proto"])
+        asked = [in_background(service.url, "slow", "b")]
         slow.entered.acquire()
-        results = []
-
-        def ask():
-            with httpx.Client(base_url=service.url, timeout=60) as http:
-                results.append(
-                    http.post("/v1/models/proto/adapt", json={"x": some(2), "labels": ["a", "b"]})
-                )
-
-        threads = [threading.Thread(target=ask) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for _ in range(500):
-            if work.pending == 4:
-                break
-            threading.Event().wait(0.01)
-        assert work.pending == 4
-        answer = service.http.post(
-            "/v1/models/proto/adapt", json={"x": some(2), "labels": ["a", "b"]}
-        )
-        refused(answer, 429, "waiting")
+        asked += [in_background(service.url, "a", "b") for _ in range(3)]
+        until(lambda: work.pending == 4)
+        body = {"x": some(2), "labels": ["a", "b"]}
+        answer = service.http.post("/v1/models/proto/adapt", json=body)
+        refused(answer, 429, "3 requests are waiting")
         assert int(answer.headers["retry-after"]) >= 1
         assert service.http.get("/health").status_code == 200
         slow.go.set()
-        for thread in threads:
+        for thread, _ in asked:
             thread.join(30)
-        assert [one.status_code for one in results] == [201] * 4
-        assert jobs[0].done()
+        assert [answers[0].status_code for _, answers in asked] == [201] * 4
+        until(lambda: work.pending == 0)
 
 
 def test_what_takes_too_long_is_given_up(plain):
     with serving(plain, limits=Limits(deadline=0.3), threads=1) as service:
-        slow = Slow()
-        service.adaptations.work._pool.submit(slow.hold)
-        slow.entered.acquire()
-        answer = service.http.post(
-            "/v1/models/proto/adapt", json={"x": some(2), "labels": ["a", "b"]}
-        )
-        refused(answer, 503, "0.3 seconds")
+        slow = Slow(service.adaptations.models["proto"])
+        body = {"x": some(2), "labels": ["slow", "b"]}
+        refused(service.http.post("/v1/models/proto/adapt", json=body), 503, "0.3 seconds")
+        body = {"x": some(2), "labels": ["a", "b"]}
+        refused(service.http.post("/v1/models/proto/adapt", json=body), 503, "0.3 seconds")
         slow.go.set()
-        for _ in range(500):
-            if service.adaptations.work.pending == 0:
-                break
-            threading.Event().wait(0.01)
-        assert service.adaptations.work.pending == 0
+        until(lambda: service.adaptations.work.pending == 0)
         assert len(service.adaptations.states) == 0
         assert adapted(service.http)["model"] == "proto"

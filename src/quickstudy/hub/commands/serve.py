@@ -13,7 +13,8 @@ def serve(
         typer.Option(
             "--model",
             metavar="NAME=RUN",
-            help="A run, or a stored model, and its name in addresses. May be given again.",
+            help="A run, or a stored model, and its name in addresses; or the name alone of a "
+            "model in production. May be given again.",
         ),
     ],
     host: Annotated[
@@ -70,7 +71,7 @@ def serve(
     from quickstudy.hub.service.told import limits_told, models_told
 
     serving = Serving(
-        models=models_told(model),
+        models=models_told(model, store),
         host=host,
         port=port,
         limits=limits_told(limit or []),

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -105,13 +106,10 @@ def check_reach(serving: Serving) -> None:
     local = _is_loopback(serving.host)
     if local and not serving.keys:
         return
-    from quickstudy.hub.store.keys import KeyRing
+    from quickstudy.hub.store.keys import ACTIVE, KeyRing, utc_now
 
-    ring = KeyRing(serving.store)
-    try:
-        usable = any(key.usable for key in ring.all())
-    finally:
-        ring.close()
+    with closing(KeyRing(serving.store)) as ring:
+        usable = any(key.state(utc_now()) == ACTIVE for key in ring.all())
     if not usable:
         where = "a service with --require-keys" if local else f"listening on {serving.host}"
         raise RunError(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,32 +13,39 @@ from quickstudy.hub.service.limits import Limits
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def models_told(given: Sequence[str]) -> dict[str, Path]:
-    """Models by name, from NAME=FOLDER; a folder alone goes by its own name.
+def models_told(given: Sequence[str], store: str | None = None) -> dict[str, Path]:
+    """Models by name, from NAME=RUN; or from a name alone, of a model in production.
+
+    Args:
+        given: as the command line has them.
+        store: the database that knows which are in production.
 
     Raises:
-        RunError: a name that no address can hold, or that comes twice.
+        RunError: a name that no address can hold, that comes twice, or that nothing is known of.
 
     Examples:
-        >>> models_told(["chars=runs/a", "runs/photos"])
-        {'chars': PosixPath('runs/a'), 'photos': PosixPath('runs/photos')}
+        >>> models_told(["chars=runs/a"])
+        {'chars': PosixPath('runs/a')}
     """
     models: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")
-        path = Path(folder if equals else text)
-        name = name if equals else path.absolute().name
-        if not folder and equals:
-            raise RunError(f"--model wants NAME=RUN, got {text!r}")
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or (equals and not folder):
             raise RunError(
-                "--model wants a name of up to 64 letters, digits, '.', '_' and '-' before the =, "
-                f"got {name!r}"
+                "--model wants NAME=RUN, the name of up to 64 letters, digits, '.', '_' and '-'; "
+                f"got {text!r}"
             )
         if name in models:
             raise RunError(f"--model names {name!r} twice")
-        models[name] = path
+        models[name] = Path(folder) if equals else _in_production(name, store)
     return models
+
+
+def _in_production(name: str, store: str | None) -> Path:
+    from quickstudy.hub.store.models import ModelIndex
+
+    with closing(ModelIndex(store)) as index:
+        return Path(index.resolve(name))
 
 
 def limits_told(given: Sequence[str]) -> Limits:

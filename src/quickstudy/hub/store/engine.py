@@ -24,7 +24,7 @@ LOCK_NUMBER = 0x71756963
 """Of PostgreSQL's advisory lock that one migrates under."""
 READING = "quickstudy_reading"
 """The execution option of a connection that writes nothing, and so waits for no writer."""
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `migrations/versions`."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

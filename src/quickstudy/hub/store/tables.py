@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Index, MetaData, String, Text, text
+from sqlalchemy import JSON, DateTime, Double, Index, LargeBinary, MetaData, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -167,3 +167,33 @@ class ModelRow(Base):
     created: Mapped[datetime] = mapped_column(Moment)
     promoted: Mapped[datetime] = mapped_column(Moment)
     production: Mapped[bool]
+
+
+class AdaptedRow(Base):
+    """What a service has adapted for somebody: the examples, from which the state is made again.
+
+    Attributes:
+        id: hard to guess.
+        owner: the key it belongs to.
+        model: the name of the model.
+        digest: of the model.
+        labels: of the classes; None for numbers.
+        examples: inputs and targets, as a safetensors file.
+        made: seconds since 1970, when it was adapted or last extended.
+        expires: likewise.
+    """
+
+    __tablename__ = "adapted"
+    __table_args__ = (
+        Index("ix_adapted_owner", "owner", "made"),
+        Index("ix_adapted_expires", "expires"),
+    )
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(32))
+    model: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(String(64))
+    labels: Mapped[list[str | int] | None] = mapped_column(JSON(none_as_null=True))
+    examples: Mapped[bytes] = mapped_column(LargeBinary)
+    made: Mapped[float] = mapped_column(Double)
+    expires: Mapped[float] = mapped_column(Double)

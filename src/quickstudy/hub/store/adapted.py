@@ -1,0 +1,99 @@
+"""What services have adapted, kept so that a restart loses none and several processes share it."""
+
+from sqlalchemy import delete, select, update
+
+from quickstudy.hub.store.sessions import Sessions
+from quickstudy.hub.store.tables import AdaptedRow
+
+
+class AdaptedStore:
+    """The adapted models in a store; threads may share one.
+
+    Args:
+        url: as `store_url` takes it.
+
+    Raises:
+        RunError: it cannot be used.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self._sessions = Sessions(url)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._sessions.close()
+
+    def put(self, row: AdaptedRow, most: int) -> None:
+        """Add one; of its owner's, those made first go until there are no more than `most`.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        with self._sessions.writing() as session:
+            session.add(row)
+            session.flush()
+            mine = select(AdaptedRow.id).where(AdaptedRow.owner == row.owner)
+            newest = mine.order_by(AdaptedRow.made.desc(), AdaptedRow.id)
+            gone = session.scalars(newest.offset(most)).all()
+            if gone:
+                session.execute(delete(AdaptedRow).where(AdaptedRow.id.in_(gone)))
+
+    def replace(self, row: AdaptedRow, made: float) -> bool:
+        """Change one that was made then; False where it is gone, or another has changed it.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        values = {name: getattr(row, name) for name in ("labels", "examples", "made", "expires")}
+        same = (AdaptedRow.id == row.id, AdaptedRow.made == made)
+        with self._sessions.writing() as session:
+            changed = session.execute(
+                update(AdaptedRow).where(*same).values(**values).returning(AdaptedRow.id)
+            )
+            return changed.first() is not None
+
+    def get(self, id: str) -> AdaptedRow | None:
+        """The one of that id; None where there is none.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        with self._sessions.reading() as session:
+            return session.get(AdaptedRow, id)
+
+    def made(self, id: str) -> float | None:
+        """When the one of that id was made; None where there is none.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        with self._sessions.reading() as session:
+            return session.scalar(select(AdaptedRow.made).where(AdaptedRow.id == id))
+
+    def of(self, owner: str) -> list[AdaptedRow]:
+        """An owner's, those made last first.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        wanted = select(AdaptedRow).where(AdaptedRow.owner == owner)
+        with self._sessions.reading() as session:
+            return list(session.scalars(wanted.order_by(AdaptedRow.made.desc(), AdaptedRow.id)))
+
+    def drop(self, id: str) -> None:
+        """Remove one.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        with self._sessions.writing() as session:
+            session.execute(delete(AdaptedRow).where(AdaptedRow.id == id))
+
+    def purge(self, now: float) -> None:
+        """Remove those whose time is over.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        with self._sessions.writing() as session:
+            session.execute(delete(AdaptedRow).where(AdaptedRow.expires <= now))
