@@ -7,7 +7,8 @@
         ├── ArtefactError   a stored model or state that is broken or unknown
         └── RunError        a run folder, or a training run, that cannot go on
             ├── JobError    what all of many processes raise alike; also that of a single one
-            └── PeerLost    one of many processes is gone, and the job with it
+            ├── PeerLost    one of many processes is gone, and the job with it
+            └── StoreError  the database cannot be reached or used
 
 The command line prints each as ``error: <message>`` and exits with 2.
 """
@@ -37,6 +38,10 @@ class RunError(QuickstudyError):
 
 class JobError(RunError):
     """What every process of a job raises alike, so that one of them says it for all."""
+
+
+class StoreError(RunError):
+    """The database of runs, models, keys and adaptations cannot be reached or used."""
 
 
 class PeerLost(RunError):

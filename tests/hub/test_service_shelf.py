@@ -9,11 +9,13 @@ from contextlib import closing, contextmanager
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 
 from hub.asking import adapted, refused, some
 from hub.servers import serving
 from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.shelf import StoreShelf
+from quickstudy.hub.store.engine import store_url
 
 
 @pytest.fixture
@@ -91,6 +93,26 @@ def test_what_is_of_another_model_is_not_answered(plain, shelf):
         id = adapted(first.http, "m")["adapted_id"]
     with serving({"m": plain["ridge"]}, shelf=shelf) as second:
         refused(second.http.get(f"/v1/adapted/{id}"), 404)
+
+
+def test_a_store_that_fails_is_no_fault_of_the_client(plain, shelf, url, caplog):
+    with serving(plain, shelf=shelf, store=url) as service:
+        id = adapted(service.http)["adapted_id"]
+        engine = create_engine(store_url(url))
+        with engine.begin() as connection:
+            connection.execute(text("DROP TABLE adapted"))
+            connection.execute(text("DROP TABLE runs"))
+        engine.dispose()
+        body = {"x": some(2), "labels": ["a", "b"]}
+        for answer in (
+            service.http.post("/v1/models/proto/adapt", json=body),
+            service.http.get(f"/v1/adapted/{id}"),
+            service.http.get("/v1/runs"),
+        ):
+            refused(answer, 503, "the store does not answer")
+            assert answer.headers["retry-after"] == "5"
+        assert service.http.get("/health").status_code == 200
+    assert "cannot be used" in caplog.text
 
 
 @contextmanager

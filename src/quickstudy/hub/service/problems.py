@@ -1,5 +1,6 @@
 """Refusals as the answers that clients get: RFC 9457 problems."""
 
+import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -9,10 +10,11 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from quickstudy.errors import QuickstudyError
+from quickstudy.errors import QuickstudyError, StoreError
 from quickstudy.hub.wire import Problem
 
 MEDIA_TYPE = "application/problem+json"
+_logger = logging.getLogger(__name__)
 _SHOWN = 3
 """Faults of a request that are named before they are counted."""
 
@@ -82,6 +84,12 @@ def answer_problems(app: FastAPI) -> None:
     @app.exception_handler(QuickstudyError)
     async def unfit(request: Request, error: QuickstudyError) -> JSONResponse:
         return problem(422, str(error), request.url.path)
+
+    @app.exception_handler(StoreError)
+    async def away(request: Request, error: StoreError) -> JSONResponse:
+        _logger.error("%s", error)  # it names the store, which is nobody else's business
+        said = "the store does not answer; come again"
+        return problem(503, said, request.url.path, {"Retry-After": "5"})
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from quickstudy.errors import RunError
+from quickstudy.errors import RunError, StoreError
 from quickstudy.hub.listing import described, listed
 from quickstudy.hub.runs import open_run
 from quickstudy.hub.service.access import Caller, allow
@@ -154,8 +154,9 @@ async def _asked(request: Request, question: Callable[[RunIndex], T]) -> T:
         try:
             with closing(RunIndex(store)) as index:
                 return question(index)
+        except StoreError:
+            raise
         except RunError as error:
-            said = str(error)
-            raise Refused(503 if said.startswith("the store") else 404, said) from None
+            raise Refused(404, str(error)) from None
 
     return await run_in_threadpool(ask)

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from quickstudy.artefacts.atomic import reported
-from quickstudy.errors import RunError
+from quickstudy.errors import RunError, StoreError
 
 VARIABLE = "QUICKSTUDY_STORE"
 """The environment variable that names the database."""
@@ -125,7 +125,7 @@ def store_errors(url: URL) -> Iterator[None]:
     except SQLAlchemyError as error:
         said = " ".join(str(getattr(error, "orig", None) or error).split())
         shown = url.render_as_string(hide_password=True)
-        raise RunError(f"the store {shown} cannot be used: {said}") from error
+        raise StoreError(f"the store {shown} cannot be used: {said}") from error
 
 
 def _migrate(engine: Engine, url: URL) -> None:
