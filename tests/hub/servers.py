@@ -1,5 +1,6 @@
 """A service of the tests' own: real sockets, in a thread of this process."""
 
+import pickle
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
+import pytest
+import torch
 
 from quickstudy.hub.service.adaptations import Adaptations, Shelf
 from quickstudy.hub.service.app import make_app
@@ -51,7 +54,7 @@ def serving(
     made = {name: Served(name, folder, limits, "cpu") for name, folder in models.items()}
     adaptations = Adaptations(made, limits, Work(threads, limits.queue), shelf, clock)
     app = make_app(adaptations, keys, store)
-    with listening("127.0.0.1", 0) as heard:
+    with nothing_unpickled(), listening("127.0.0.1", 0) as heard:
         server = server_of(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [heard]})
         thread.start()
@@ -63,6 +66,20 @@ def serving(
         finally:
             server.should_exit = True
             thread.join(30)
+
+
+@contextmanager
+def nothing_unpickled() -> Iterator[None]:
+    """Whoever unpickles anything while a service runs fails."""
+
+    def refuse(*given: object, **named: object) -> None:
+        raise AssertionError("something was unpickled")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load", "loads", "Unpickler"):
+            patch.setattr(pickle, name, refuse)
+        patch.setattr(torch, "load", refuse)
+        yield
 
 
 def _wait(http: httpx.Client) -> None:

@@ -6,6 +6,7 @@ from hub.asking import refused
 from hub.servers import serving
 from quickstudy.hub.service.access import decision
 from quickstudy.hub.service.app import PUBLIC, make_app
+from quickstudy.hub.service.problems import every
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +50,10 @@ def test_without_keys_our_own_page_does(service):
 
 def test_every_route_decides_who_may_or_is_public(service):
     app = make_app(service.adaptations)
-    paths = {route.path: decision(route) for route in all_routes(app.routes)}
+    paths = {route.path: decision(route) for route in every(app.routes)}
     assert len(paths) > 12
     undecided = {path for path, scope in paths.items() if scope is None}
     assert undecided == PUBLIC
-
-
-def all_routes(routes):
-    for route in routes:
-        inner = getattr(route, "routes", None) or getattr(
-            getattr(route, "original_router", None), "routes", None
-        )
-        if inner:
-            yield from all_routes(inner)
-        else:
-            yield route
 
 
 def test_the_document_says_what_bodies_are(http):
@@ -74,3 +64,17 @@ def test_the_document_says_what_bodies_are(http):
     text = json.dumps(told)
     for ref in {part.split('"')[0] for part in text.split('"#/components/schemas/')[1:]}:
         assert ref in told["components"]["schemas"]
+
+
+def test_all_methods_of_an_address_are_told(http):
+    answer = http.options("/v1/adapted/x")
+    refused(answer, 405)
+    assert answer.headers["allow"] == "DELETE, GET"
+
+
+def test_what_may_follow_is_in_the_document(http):
+    told = http.get("/openapi.json").json()
+    known = {op["operationId"] for path in told["paths"].values() for op in path.values()}
+    links = told["paths"]["/v1/models/{model}/adapt"]["post"]["responses"]["201"]["links"]
+    assert {link["operationId"] for link in links.values()} < known
+    assert len(links) == 4

@@ -1,6 +1,7 @@
 """Refusals as the answers that clients get: RFC 9457 problems."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route
 
 from quickstudy.errors import QuickstudyError, StoreError
 from quickstudy.hub.wire import Problem
@@ -98,12 +100,33 @@ def answer_problems(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(sorted(_methods(app.routes, request.url.path)))
         return problem(error.status_code, str(error.detail), request.url.path, headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         # What went wrong is in the server's log, which this error is raised into as well.
         return problem(500, "the server failed; its log says why", request.url.path)
+
+
+def _methods(routes: Sequence[BaseRoute], path: str) -> set[str]:
+    """All methods that an address has; a router knows those of its first route that fits."""
+    found: set[str] = set()
+    for route in every(routes):
+        if isinstance(route, Route) and route.path_regex.fullmatch(path):
+            found |= route.methods or set()
+    return found
+
+
+def every(routes: Sequence[BaseRoute]) -> Iterator[BaseRoute]:
+    """All routes, those of routers that are part of others too."""
+    for route in routes:
+        inner = getattr(getattr(route, "original_router", route), "routes", None)
+        if inner:
+            yield from every(inner)
+        else:
+            yield route
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

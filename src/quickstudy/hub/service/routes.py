@@ -38,6 +38,21 @@ _DENIED = (401, 403)
 _BODY = (400, 404, 413, 415, 422, 429, 503)
 
 
+_LINKS = {
+    verb: {
+        "operationId": f"{verb}_v1_adapted__adapted_id_{end}",
+        "parameters": {"adapted_id": "$response.body#/adapted_id"},
+    }
+    for verb, end in {
+        "predict": "_predict_post",
+        "extend": "_extend_post",
+        "show_adapted": "_get",
+        "forget": "_delete",
+    }.items()
+}
+"""What may follow on adapting, for the OpenAPI document."""
+
+
 def _content(model: type[BaseModel], about: str) -> dict[str, Any]:
     """The two forms of a body, for the OpenAPI document."""
     ref = {"$ref": f"#/components/schemas/{model.__name__}"}
@@ -68,7 +83,7 @@ async def show_model(model: str, serving: Serving, caller: Reader) -> ModelInfo:
     "/models/{model}/adapt",
     status_code=201,
     response_model=Adapted,
-    responses=refusals(*_DENIED, *_BODY),
+    responses=refusals(*_DENIED, *_BODY) | {201: {"links": _LINKS}},
     openapi_extra=_content(Support, "Image files; the name of each field is the label."),
 )
 async def adapt(model: str, request: Request, serving: Serving, caller: Adapter) -> Response:
