@@ -3,7 +3,10 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-HUB = ["alembic", "fastapi", "httptools", "httpx", "platformdirs", "prometheus-client", "pydantic", "python-multipart", "pyyaml", "rich", "sqlalchemy", "typer", "uvicorn", "uvloop"]  # fmt: skip
+HUB = [
+    "alembic", "fastapi", "httptools", "httpx", "platformdirs", "prometheus-client", "pydantic",
+    "python-multipart", "pyyaml", "rich", "sqlalchemy", "typer", "uvicorn", "uvloop",
+]  # fmt: skip
 """What the hub needs that the rooms below it do not."""
 MOST = 60_000_000
 
