@@ -12,7 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quickstudy import __version__
-from quickstudy.hub.service import inference, metrics, routes, runs
+from quickstudy.hub.service import inference, metrics, pages, routes, runs
 from quickstudy.hub.service.access import Access, Caller, Keys, allow
 from quickstudy.hub.service.adaptations import Adaptations
 from quickstudy.hub.service.bodies import LimitBody
@@ -21,7 +21,7 @@ from quickstudy.hub.service.metrics import Counted, Metrics
 from quickstudy.hub.service.problems import answer_problems, refusals
 from quickstudy.hub.wire import Problem, Query, Support
 
-PUBLIC = frozenset({"/health", "/v2/health/live", "/v2/health/ready", "/openapi.json"})
+PUBLIC = pages.PUBLIC | {"/health", "/v2/health/live", "/v2/health/ready", "/openapi.json"}
 """Routes that ask for no key."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -74,6 +74,7 @@ def make_app(
     app.include_router(routes.router, tags=["adaptation"])
     app.include_router(inference.router, tags=["open inference protocol"])
     app.include_router(runs.router, tags=["runs"])
+    app.include_router(pages.router(pages.read_files()))
     answer_problems(app)
 
     @app.get("/health", tags=["health"])

@@ -1,0 +1,266 @@
+import { drop, postJson } from "./api.js";
+import { Problem } from "./errors.js";
+
+/** Bytes of pictures that one request carries; the server takes two million by default. */
+const MOST = 1_200_000;
+/** Milliseconds without a change after which the model learns on its own. */
+const PAUSE = 450;
+export const MOST_EXAMPLES = 5;
+
+/**
+ * @typedef {object} Example
+ * @property {number} id
+ * @property {string} data base64 of an image file.
+ * @property {string} thumbnail a data URL.
+ * @property {string} [shown] a larger one, of a picture.
+ * @property {import("./strokes.js").Stroke[] | null} strokes null for a picture.
+ * @property {number} version counts its changes.
+ *
+ * @typedef {{id: number, colour: number, name: string, hint: string, examples: Example[]}} Class
+ */
+
+/**
+ * What is taught, and what the server has learned of it. It learns after every change on its own:
+ * what only grew is added to what is known, anything else is learned again.
+ *
+ * Events: "classes" when what is taught changed, "state" when what is known or its trouble did.
+ */
+export class Lesson extends EventTarget {
+  constructor() {
+    super();
+    /** @type {Class[]} */
+    this.classes = [];
+    this.model = null;
+    this.known = null;
+    this.error = null;
+    this.blame = null;
+    this.running = null;
+    this.next = 1;
+    this.timer = null;
+    this.held = () => false;
+  }
+
+  /** @returns {Class} a new class, without examples. */
+  add(name = "") {
+    const taken = new Set(this.classes.map((one) => one.colour));
+    const colour = [0, 1, 2, 3, 4, 5, 6, 7].find((number) => !taken.has(number)) ?? this.classes.length % 8;
+    const used = new Set(this.classes.map((one) => this.label(one)));
+    let number = this.classes.length + 1;
+    while (used.has(`class ${number}`)) number++;
+    const made = { id: this.next++, colour, name, hint: `class ${number}`, examples: [] };
+    this.classes.push(made);
+    this.changed();
+    return made;
+  }
+
+  remove(one) {
+    this.classes = this.classes.filter((other) => other !== one);
+    this.changed();
+  }
+
+  /** @returns {Example} */
+  addExample(one, { data, thumbnail, shown = null, strokes = null }) {
+    const example = { id: this.next++, data, thumbnail, shown, strokes, version: 0 };
+    one.examples.push(example);
+    this.changed();
+    return example;
+  }
+
+  changeExample(example, { data, thumbnail, strokes }) {
+    Object.assign(example, { data, thumbnail, strokes, shown: null, version: example.version + 1 });
+    this.changed();
+  }
+
+  removeExample(one, example) {
+    one.examples = one.examples.filter((other) => other !== example);
+    this.changed();
+  }
+
+  rename(one, name) {
+    one.name = name;
+    this.changed();
+  }
+
+  /** Uses another model; it learns the same. */
+  use(model) {
+    if (this.model === model) return;
+    this.model = model;
+    this.changed();
+  }
+
+  label(one) {
+    return one.name.trim() || one.hint;
+  }
+
+  /** The name that two classes share; null where none do. */
+  get twice() {
+    const seen = new Set();
+    for (const one of this.classes) {
+      const label = this.label(one);
+      if (seen.has(label)) return label;
+      seen.add(label);
+    }
+    return null;
+  }
+
+  get working() {
+    return this.running !== null;
+  }
+
+  get taughtClasses() {
+    return this.classes.filter((one) => one.examples.length > 0);
+  }
+
+  get ready() {
+    return this.model !== null && this.taughtClasses.length >= 2 && this.twice === null;
+  }
+
+  /** The example behind a number that the server said. */
+  example(number) {
+    const id = this.known?.rows[number]?.example;
+    for (const one of this.classes) {
+      const found = one.examples.find((example) => example.id === id);
+      if (found) return { one, example: found };
+    }
+    return null;
+  }
+
+  changed() {
+    this.dispatchEvent(new Event("classes"));
+    this.dispatchEvent(new Event("state"));
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.learn(), PAUSE);
+  }
+
+  /** Learns what has changed, now; whoever calls while it learns waits for the newest. */
+  learn() {
+    clearTimeout(this.timer);
+    if (this.running) {
+      this.again = true;
+      return this.running;
+    }
+    if (this.held()) {
+      this.timer = setTimeout(() => this.learn(), PAUSE); // a pen is down: the drawing goes on
+      return Promise.resolve();
+    }
+    this.running = this.learnAll().finally(() => {
+      this.running = null;
+      this.dispatchEvent(new Event("state"));
+    });
+    return this.running;
+  }
+
+  async learnAll() {
+    try {
+      do {
+        this.again = false;
+        await this.learnOnce();
+      } while (this.again);
+      this.error = null;
+      this.blame = null;
+    } catch (error) {
+      this.error = error;
+    }
+  }
+
+  async learnOnce() {
+    const rows = this.wanted();
+    if (!this.ready) {
+      this.forget();
+      return;
+    }
+    const kept = this.known && this.known.model === this.model ? this.known.rows : null;
+    const now = new Map(rows.map((row) => [row.example, row]));
+    const grew = kept?.every((row) => same(row, now.get(row.example)));
+    const old = new Set(kept?.map((row) => row.example));
+    const fresh = grew ? rows.filter((row) => !old.has(row.example)) : rows;
+    if (grew && fresh.length === 0) return;
+    this.dispatchEvent(new Event("state"));
+    try {
+      await this.send(fresh, grew ? this.known : null);
+    } catch (error) {
+      if (!(error instanceof Problem) || error.status !== 404 || !grew) throw error;
+      this.known = null; // it has expired meanwhile: all of it once more
+      await this.send(rows, null);
+    }
+  }
+
+  /** Sends examples, in as many requests as they need; the last answer counts. */
+  async send(rows, before) {
+    const started = performance.now();
+    const model = this.model;
+    const parts = portions(rows);
+    let known = before;
+    for (const part of parts) {
+      const path = known ? `/v1/adapted/${known.id}/extend` : `/v1/models/${encodeURIComponent(model)}/adapt`;
+      const body = { labels: part.map((row) => row.label), images: part.map((row) => row.data) };
+      let answer;
+      try {
+        answer = await postJson(path, body);
+      } catch (error) {
+        this.blame = blamed(error, part);
+        throw error;
+      }
+      known = { id: answer.adapted_id, model, labels: answer.labels, expires: answer.expires_at, rows: [...(known?.rows ?? []), ...part] };
+    }
+    if (!before && this.known) drop(`/v1/adapted/${this.known.id}`);
+    const fresh = new Set(rows.map((row) => row.label));
+    if (before) for (const row of before.rows) fresh.delete(row.label);
+    this.known = { ...known, ms: performance.now() - started, how: before ? "extended" : "adapted", fresh: [...fresh], count: rows.length };
+  }
+
+  /** Answers a question with what is known; learns again first where the server has forgotten. */
+  async predict(data) {
+    const ask = () => postJson(`/v1/adapted/${this.known.id}/predict`, { images: [data], nearest: true });
+    if (!this.known) return null;
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof Problem) || error.status !== 404) throw error;
+      this.known = null;
+      await this.learn();
+      if (!this.known) throw this.error ?? error;
+      return await ask();
+    }
+  }
+
+  forget() {
+    if (this.known) drop(`/v1/adapted/${this.known.id}`);
+    this.known = null;
+  }
+
+  /** The first examples of all classes first, so that the labels come in the order of the cards. */
+  wanted() {
+    const rows = [];
+    for (let turn = 0; turn < MOST_EXAMPLES; turn++) {
+      for (const one of this.classes) {
+        const example = one.examples[turn];
+        if (example) rows.push({ example: example.id, version: example.version, label: this.label(one), data: example.data });
+      }
+    }
+    return rows;
+  }
+}
+
+const same = (row, now) => now !== undefined && row.version === now.version && row.label === now.label;
+
+function portions(rows) {
+  const parts = [[]];
+  let size = 0;
+  for (const row of rows) {
+    // The first request needs two classes; the first two rows are of two.
+    if (size + row.data.length > MOST && !(parts.length === 1 && parts[0].length < 2)) {
+      parts.push([]);
+      size = 0;
+    }
+    parts.at(-1).push(row);
+    size += row.data.length;
+  }
+  return parts;
+}
+
+/** The example that a refusal names by its number. */
+function blamed(error, part) {
+  const number = /^image (\d+) /.exec(error.message)?.[1];
+  return number === undefined ? null : (part[Number(number)]?.example ?? null);
+}
