@@ -26,7 +26,7 @@ test: setup-dev  ## everything: format, lint, types, import law, documentation, 
 	$(BIN)/mypy --strict src
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(MKDOCS)
-	$(BIN)/pytest --numprocesses=auto --maxprocesses=4
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 format: setup-dev  ## let ruff write the format, and the mends it is sure of
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ const HEIGHT = 260;
  * A line is {label, colour (0..7), points: {step, value}[], level: a dashed control or null}.
  */
 export class Chart {
-  /** @param {{title: string, about: string, metric?: string | null, marks?: boolean, logarithmic?: boolean}} options */
+  /** @param {{title: string, about: string, metric?: string | null, marks?: boolean}} options */
   constructor({ title, about, metric = null, marks = false }) {
     Object.assign(this, { title, metric, marks });
     this.lines = [];
@@ -84,7 +84,14 @@ export class Chart {
       scales: { x: { time: false } },
       axes: [{ ...axis, size: 34 }, { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => (this.metric === "accuracy" ? `${+(100 * tick).toFixed(2)} %` : String(+tick.toPrecision(4)))) }],
       cursor: { drag: { x: true, y: false }, points: { size: 7 } },
-      legend: { live: true },
+      legend: {
+        markers: {
+          width: (_, i) => (series[i - 1]?.dash ? 1.5 : 0),
+          dash: () => "dashed",
+          stroke: (_, i) => series[i - 1]?.stroke,
+          fill: (_, i) => (series[i - 1]?.dash ? "transparent" : series[i - 1]?.stroke),
+        },
+      },
     };
     this.plot = new uPlot(options, this.table(), this.hole);
   }

@@ -35,6 +35,7 @@ export class Lesson extends EventTarget {
     this.error = null;
     this.blame = null;
     this.running = null;
+    this.anew = false;
     this.next = 1;
     this.timer = null;
     this.held = () => false;
@@ -132,9 +133,14 @@ export class Lesson extends EventTarget {
     this.timer = setTimeout(() => this.learn(), PAUSE);
   }
 
-  /** Learns what has changed, now; whoever calls while it learns waits for the newest. */
-  learn() {
+  /**
+   * Learns what has changed, now; whoever calls while it learns waits for the newest.
+   *
+   * @param {boolean} [anew] learns all of it, even where nothing has changed.
+   */
+  learn(anew = false) {
     clearTimeout(this.timer);
+    this.anew ||= anew;
     if (this.running) {
       this.again = true;
       return this.running;
@@ -169,7 +175,8 @@ export class Lesson extends EventTarget {
       this.forget();
       return;
     }
-    const kept = this.known && this.known.model === this.model ? this.known.rows : null;
+    const kept = !this.anew && this.known?.model === this.model ? this.known.rows : null;
+    this.anew = false;
     const now = new Map(rows.map((row) => [row.example, row]));
     const grew = kept?.every((row) => same(row, now.get(row.example)));
     const old = new Set(kept?.map((row) => row.example));

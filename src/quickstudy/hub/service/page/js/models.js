@@ -74,7 +74,7 @@ function scores(model) {
       { class: "score-bars" },
       ...rows.map(([label, score, colour]) => {
         const filled = h("span", { class: "bar-fill" });
-        filled.style.transform = `scaleX(${Math.min(1, score.mean / most)})`;
+        filled.style.transform = `translateX(${100 * (Math.min(1, score.mean / most) - 1)}%)`;
         return h("li", { data: { colour } }, h("span", {}, label), h("span", { class: "bar-track", "aria-hidden": "true" }, filled), h("span", { class: "number" }, measure(score.mean, metric)));
       }),
     ),

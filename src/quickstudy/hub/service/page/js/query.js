@@ -189,7 +189,7 @@ export class Question {
       const chance = chances[label];
       say(row.querySelector(".bar-name"), label);
       say(row.querySelector(".bar-value"), chance === undefined ? "" : percent(chance));
-      row.querySelector(".bar-fill").style.transform = `scaleX(${chance ?? 0})`;
+      row.querySelector(".bar-fill").style.transform = `translateX(${100 * ((chance ?? 0) - 1)}%)`;
       row.classList.toggle("best", this.answer?.label !== undefined && String(this.answer.label) === label);
       return row;
     });

@@ -41,7 +41,7 @@ class Runs {
     this.note = h("p", { class: "soft small", role: "status" });
     this.faults = h("div");
     this.loss = new Chart({ title: "Loss", about: "mean since the point before" });
-    this.validation = new Chart({ title: "Meta-validation", about: "on classes never trained on; dashed: the control, which learns nothing", marks: true });
+    this.validation = new Chart({ title: "Meta-validation", about: "on classes never trained on; dashed: the control", marks: true });
     this.charts = h("div", { class: "charts" }, this.validation.element, this.loss.element);
     this.options = h("section", { class: "options" });
     this.body = h("div", { class: "runs-body", hidden: true }, this.table.element, this.charts, this.options);

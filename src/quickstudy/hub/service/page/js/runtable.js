@@ -13,7 +13,7 @@ export class RunTable {
     this.chosen = chosen;
     this.rows = new Map();
     this.body = h("tbody");
-    const heads = [["", "Compare"], ["Run"], ["State"], ["Validation", null, "right"], ["Control", null, "right"], ["Steps", null, "right wide"], ["Time", null, "right wide"], ["Began", null, "right wide"]];
+    const heads = [["", "Compare"], ["Run"], ["State"], ["Validation", null, "right"], ["Control", null, "right control"], ["Steps", null, "right wide"], ["Time", null, "right wide"], ["Began", null, "right wide"]];
     this.element = h(
       "div",
       { class: "table-frame panel", tabIndex: 0, role: "region", "aria-label": "Runs" },
@@ -37,7 +37,7 @@ export class RunTable {
   row(run) {
     const box = h("input", { type: "checkbox", "aria-label": `Compare ${leaf(run.folder)}, ${run.learner}` });
     box.addEventListener("change", () => this.chosen(run.id, box.checked));
-    const cells = Array.from({ length: 8 }, (_, i) => h(i === 1 ? "th" : "td", { class: i > 2 ? `number right${i > 4 ? " wide" : ""}` : "", scope: i === 1 ? "row" : null }));
+    const cells = Array.from({ length: 8 }, (_, i) => h(i === 1 ? "th" : "td", { class: i > 2 ? `number right${i > 4 ? " wide" : ""}${i === 4 ? " control" : ""}` : "", scope: i === 1 ? "row" : null }));
     fill(cells[0], box);
     const element = h("tr", { data: { run: run.id } }, ...cells);
     element.addEventListener("click", (event) => {
@@ -58,7 +58,8 @@ export class RunTable {
     const data = run.recipe ? `${run.data} · ${run.recipe}` : run.data;
     fill(row.cells[1], h("span", { class: "run-name", title: run.folder }, leaf(run.folder)), h("span", { class: "small soft run-about" }, `${run.learner} · ${data}`));
     fill(row.cells[2], chip(run.state));
-    fill(row.cells[3], measure(run.validation, run.metric));
+    const beside = run.control === null ? null : h("span", { class: "under small soft" }, `control ${measure(run.control, run.metric)}`);
+    fill(row.cells[3], measure(run.validation, run.metric), beside);
     fill(row.cells[4], measure(run.control, run.metric));
     fill(row.cells[5], run.step === null || run.step === run.steps ? count(run.steps) : `${count(run.step)} of ${count(run.steps)}`);
     fill(row.cells[6], duration(run.seconds));

@@ -5,7 +5,7 @@
  * @typedef {[number, number][]} Stroke
  */
 
-const WIDTH = 0.052;
+const WIDTH = 0.046;
 /** Side in pixels of what is sent: a multiple of what models see, for smooth lines. */
 const SENT = 224;
 

@@ -70,7 +70,7 @@ class Try {
     this.list = h("ol", { class: "cards" });
     this.adding = h("button", { class: "add-class", type: "button", on: { click: () => this.addClass() } }, icon("plus"), "Add a class");
     this.state = h("span", { class: "chip", role: "status" });
-    this.adapting = h("button", { class: "button", type: "button", on: { click: () => lesson.learn() } }, "Adapt now");
+    this.adapting = h("button", { class: "button slight", type: "button", on: { click: () => lesson.learn(true) } }, "Adapt now");
     this.starting = h("button", { class: "button main", type: "button", on: { click: () => this.start() } }, icon("spark"), "Start with an example");
     this.over = h("button", { class: "button slight", type: "button", on: { click: () => this.startOver() } }, "Start over");
     this.faults = h("div");
@@ -131,7 +131,8 @@ class Try {
     }
     this.repaint();
     lesson.learn();
-    this.over.focus();
+    this.over.focus({ preventScroll: true });
+    if (matchMedia("(max-width: 900px)").matches) this.question.element.scrollIntoView({ behavior: still() ? "auto" : "smooth", block: "end" });
     this.drawItself(QUESTION);
   }
 
