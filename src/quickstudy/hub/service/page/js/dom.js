@@ -3,19 +3,19 @@
  *
  * @param {string} tag
  * @param {Record<string, unknown>} [props] `class`, `on` (listeners by event), `data`, properties
- *   that the element has, and attributes; null, undefined and false leave an attribute out.
+ *   that the element has, and attributes; null and undefined leave both out, false an attribute.
  * @param {...(Node | string | number | null | undefined | false)} children
  * @returns {any}
  */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
-    if (value === null || value === undefined || value === false) continue;
+    if (value === null || value === undefined) continue;
     if (name === "class") element.className = String(value);
     else if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
     else if (name === "data") Object.assign(element.dataset, value);
     else if (name in element && !name.startsWith("aria") && name !== "role" && name !== "list") element[name] = value;
-    else element.setAttribute(name, value === true ? "" : String(value));
+    else if (value !== false) element.setAttribute(name, value === true ? "" : String(value));
   }
   element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
   return element;

@@ -36,8 +36,8 @@ function scaled(bitmap, longest) {
   return canvas;
 }
 
-/** The image files of a drop or a paste. */
-export const filesIn = (transfer) => [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/") || /\.(png|jpe?g|webp|gif|bmp)$/i.test(file.name));
+/** The image files of a paste; there may be text beside them. */
+export const filesIn = (transfer) => [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/"));
 
 /** Takes files that are dropped on an element. */
 export function takeDrops(element, take) {
@@ -56,7 +56,7 @@ export function takeDrops(element, take) {
     event.preventDefault();
     depth = 0;
     over(0);
-    if (event.dataTransfer.files.length) take(filesIn(event.dataTransfer));
+    if (event.dataTransfer.files.length) take([...event.dataTransfer.files]);
   });
 }
 

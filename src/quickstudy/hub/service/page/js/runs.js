@@ -21,7 +21,7 @@ export function enter(place, rest) {
 
 /** The address names other runs: compares them, where the view is shown already. */
 export function moved(rest) {
-  current.choose(ids(rest));
+  if (rest) current.choose(ids(rest));
   return true;
 }
 
