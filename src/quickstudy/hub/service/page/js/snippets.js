@@ -9,14 +9,14 @@ export function adaptSnippets(model) {
   const start = `${key ? "import os\n\n" : ""}import quickstudy as qs\n\nclient = qs.Client("${location.origin}"${key})\n`;
   if (model.reads === "images" && model.targets === "classes") {
     const curl = `curl -s${header()} -F "alpha=@a.png" -F "beta=@b.png" \\\n  ${url}`;
-    const python = `${start}adapted = client.adapt("${model.name}", ["a.png", "b.png"], ["alpha", "beta"])\nprint(adapted.predict(["new.png"]))`;
+    const python = `${start}adapted = client.adapt("${model.name}", {"alpha": ["a.png"], "beta": ["b.png"]})\nprint(adapted.predict(["new.png"]))`;
     return [{ name: "curl", label: "curl command", text: curl }, { name: "Python", label: "Python code", text: python }];
   }
   const inputs = [example(model.input_shape, 0), example(model.input_shape, 1)];
   const told = model.targets === "classes" ? ["alpha", "beta"] : [[0.2], [0.7]];
   const body = { x: model.reads === "images" ? undefined : inputs, [model.targets === "classes" ? "labels" : "targets"]: told };
   const curl = `curl -s${header()} -H "Content-Type: application/json" \\\n  -d '${JSON.stringify(body)}' \\\n  ${url}`;
-  const python = `${start}adapted = client.adapt("${model.name}", ${JSON.stringify(inputs)}, ${JSON.stringify(told)})\nprint(adapted.predict([${JSON.stringify(inputs[0])}]))`;
+  const python = `${start}adapted = client.adapt("${model.name}", (${JSON.stringify(inputs)}, ${JSON.stringify(told)}))\nprint(adapted.predict([${JSON.stringify(inputs[0])}]))`;
   return [{ name: "curl", label: "curl command", text: curl }, { name: "Python", label: "Python code", text: python }];
 }
 
