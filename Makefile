@@ -35,8 +35,12 @@ format: setup-dev  ## let ruff write the format, and the mends it is sure of
 docs: setup-dev  ## the documentation as a site, in site/
 	$(MKDOCS)
 
-soak: setup-dev  ## the tests that take long, how quickly the command line starts, how fast tasks are drawn
-	$(BIN)/pytest -m slow || [ $$? = 5 ]  # 5: there are none yet
+soak: setup-dev  ## what takes hours: slow tests, 200 kills, the service under load for an hour, benchmarks
+	$(BIN)/pytest -m slow
+	$(BIN)/python -m tests.faults.kill --times 200
+	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.service --overload
+	$(BIN)/python -m benchmarks.service --minutes 60
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/quickstudy bench sampler
 

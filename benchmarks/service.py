@@ -3,6 +3,7 @@
     python -m benchmarks.service                                   # a table
     python -m benchmarks.service --clients 64 --requests 10000 --json
     python -m benchmarks.service --overload                        # ten times what may wait
+    python -m benchmarks.service --minutes 60                      # mixed load, and what it leaves
 
 Starts a service of its own on a free port of this machine, with an untrained ProtoNet on the usual
 backbone (what it has learned does not change what it costs), and stops it at the end. The bare
@@ -31,7 +32,7 @@ from typing import Any
 import numpy as np
 
 WAYS, SIDE, ALONE, BARE_SECONDS = 5, 28, 300, 3.0
-QUEUE = 256
+QUEUE, LIVE = 256, 60
 
 
 def main() -> None:
@@ -40,14 +41,18 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000, help="adaptations, and predictions")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--overload", action="store_true")
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         learner = save_model(Path(folder) / "model")
         told = ["--limit", f"adapted={4 * args.clients}", "--threads", str(args.threads)]
+        told += ["--limit", f"live={LIVE}"] if args.minutes else []
         with service(Path(folder), told) as (host, port, process):
             if args.overload:
                 figures = asyncio.run(overload(host, port, process))
+            elif args.minutes:
+                figures = asyncio.run(endurance(host, port, process, 60 * args.minutes))
             else:
                 figures = measure(learner, host, port, process, args)
     print(json.dumps(figures, indent=None if args.json else 1))
@@ -206,6 +211,59 @@ async def overload(host: str, port: int, process: subprocess.Popen) -> dict[str,
         **percentiles("health", health),
         "memory_before_mb": before,
         "memory_after_mb": memory_mb(process.pid),
+    }
+
+
+async def endurance(
+    host: str, port: int, process: subprocess.Popen, seconds: float
+) -> dict[str, Any]:
+    """All that clients do, right and wrong, for a long time: memory, and what outlives its time."""
+    begin, statuses, memory = time.perf_counter(), Counter(), []
+    made: list[tuple[float, str]] = []
+    outlived = 0
+
+    async def client(number: int) -> None:
+        line, turn = await Line.to(host, port), 0
+        support, query = task_of(number)
+        while time.perf_counter() < begin + seconds:
+            turn += 1
+            status, body = await line.post("/v1/models/chars/adapt", support)
+            statuses[status] += 1
+            if status != 201:
+                continue
+            id = json.loads(body)["adapted_id"]
+            made.append((time.perf_counter(), id))
+            for path, sent in (("predict", query), ("extend", support), ("predict", b"{")):
+                statuses[(await line.post(f"/v1/adapted/{id}/{path}", sent))[0]] += 1
+            if turn % 3 == 0:
+                gone = f"DELETE /v1/adapted/{id} HTTP/1.1\r\nHost: {line.host}\r\n\r\n"
+                statuses[(await line.ask(gone.encode()))[0]] += 1
+        line.close()
+
+    async def watch() -> None:
+        nonlocal outlived
+        line = await Line.to(host, port)
+        while time.perf_counter() < begin + seconds:
+            memory.append(memory_mb(process.pid))
+            await asyncio.sleep(min(5.0, seconds / 20))
+            old = [one for one in made if one[0] < time.perf_counter() - LIVE - 5]
+            made[:] = made[len(old) :]
+            for _, id in old[:: max(1, len(old) // 20)]:
+                asked = f"GET /v1/adapted/{id} HTTP/1.1\r\nHost: {line.host}\r\n\r\n"
+                outlived += (await line.ask(asked.encode()))[0] != 404
+        line.close()
+
+    await asyncio.gather(watch(), *(client(number) for number in range(16)))
+    settled = memory[len(memory) // 5 :]
+    tenth = max(1, len(settled) // 10)
+    first, last = statistics.median(settled[:tenth]), statistics.median(settled[-tenth:])
+    return {
+        "minutes": round(seconds / 60, 1),
+        "statuses": {str(status): n for status, n in sorted(statuses.items())},
+        "memory_first_mb": first,
+        "memory_last_mb": last,
+        "memory_growth": round(last / first - 1, 4),
+        "states_past_their_time": outlived,
     }
 
 

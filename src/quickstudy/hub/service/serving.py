@@ -20,6 +20,8 @@ from quickstudy.hub.service.work import Work
 
 GRACE_SECONDS = 20
 """How long requests that run may take when the service is told to stop."""
+IDLE_SECONDS = 75
+"""How long a connection may lie idle: longer than proxies keep theirs, so that they close first."""
 BACKLOG = 2048
 
 
@@ -81,6 +83,7 @@ def server_of(app: FastAPI) -> uvicorn.Server:
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
             backlog=BACKLOG,
+            timeout_keep_alive=IDLE_SECONDS,
         )
     )
 

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -102,7 +102,7 @@ class States:
         self.forgotten = {"expired": 0, "quota": 0, "memory": 0}
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._owners: dict[str, OrderedDict[str, None]] = {}
-        self._ends: deque[tuple[float, Held]] = deque()
+        self._ends: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -114,7 +114,7 @@ class States:
         """Hold something, in place of what has its id; what had to go for it."""
         self.drop(held.id)
         self._held[held.id] = held
-        self._ends.append((held.kept.expires, held))
+        self._ends[held.id] = held.kept.expires
         self.bytes += held.bytes
         mine = self._owners.setdefault(held.kept.owner, OrderedDict())
         mine[held.id] = None
@@ -143,6 +143,7 @@ class States:
         if held is None:
             return
         self.bytes -= held.bytes
+        del self._ends[id]
         mine = self._owners[held.kept.owner]
         del mine[id]
         if not mine:
@@ -156,10 +157,8 @@ class States:
     def purge(self) -> list[Held]:
         """Forget those whose time is over; all live as long, so those put first end first."""
         now, gone = self.clock(), []
-        while self._ends and self._ends[0][0] <= now:
-            held = self._ends.popleft()[1]
-            if self._held.get(held.id) is held:
-                gone.append(self._forget(held.id, "expired"))
+        while self._ends and self._ends[first := next(iter(self._ends))] <= now:
+            gone.append(self._forget(first, "expired"))
         return gone
 
     def _forget(self, id: str, why: str) -> Held:
