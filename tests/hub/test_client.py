@@ -57,6 +57,16 @@ def test_images_in_any_form(client, tmp_path):
     assert predictor.predict([png(1), str(tmp_path / "a.png"), png(2)]) == ["a", "a", "b"]
 
 
+def test_bytes_are_pixels(client, trained):
+    size = client.model("photos").input_shape
+    pixels = np.random.default_rng(0).integers(0, 256, (4, *size), dtype=np.uint8)
+    served = client.adapt("photos", (pixels, list("abab")))
+    own = deploy(load(trained), (pixels, list("abab")))
+    assert served.predict(torch.from_numpy(pixels)) == own.predict(pixels)
+    shares = [list(answer.probabilities.values()) for answer in served.answers([*pixels])]
+    torch.testing.assert_close(torch.tensor(shares), own.probabilities(pixels), atol=1e-5, rtol=0)
+
+
 def test_classes_are_added_later(client):
     predictor = client.adapt("proto", {"a": some(1, 1), "b": some(1, 2)})
     before = predictor.adapted_id

@@ -215,6 +215,12 @@ def test_a_form_of_text_is_refused(http):
     refused(answer, 422, "files")
 
 
+def test_pixels_of_another_range_are_refused(http):
+    shape = http.get("/v1/models/photos").json()["input_shape"]
+    body = {"x": [np.full(shape, value).tolist() for value in (0, 255)], "labels": ["a", "b"]}
+    refused(http.post("/v1/models/photos/adapt", json=body), 422, "0..1", "0 to 255")
+
+
 def test_images_in_no_base64_are_refused(http):
     body = {"images": ["%%%", "aGVsbG8="], "labels": ["a", "b"]}
     refused(http.post("/v1/models/photos/adapt", json=body), 422, "image 0 is no base64")

@@ -254,7 +254,7 @@ def _support(examples: Any) -> dict[str, Any]:
 def _inputs(x: Any) -> dict[str, Any]:
     """Inputs as the wire has them: image files in base64, or numbers."""
     if hasattr(x, "tolist"):
-        return {"x": x.tolist()}
+        return {"x": _numbers(x)}
     if isinstance(x, str | bytes | Path):
         raise ServiceError("inputs are a list; [x] is one input")
     rows = list(x)
@@ -263,7 +263,13 @@ def _inputs(x: Any) -> dict[str, Any]:
         if None in pictures:
             raise ServiceError("inputs are all image files or all numbers, got both")
         return {"images": pictures}
-    return {"x": [one.tolist() if hasattr(one, "tolist") else one for one in rows]}
+    return {"x": [_numbers(one) if hasattr(one, "tolist") else one for one in rows]}
+
+
+def _numbers(array: Any) -> Any:
+    """An array or tensor as lists; bytes are pixels, which the wire has in 0..1."""
+    pixels = str(array.dtype).rpartition(".")[2] == "uint8"
+    return (array / 255 if pixels else array).tolist()
 
 
 def _picture(one: Any) -> str | None:

@@ -16,7 +16,7 @@ Scope = Literal["read", "adapt", "admin"]
 ALL: frozenset[str] = frozenset({"read", "adapt", "admin"})
 LOCAL = "local"
 """The owner of what is adapted where no keys are asked for."""
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "testserver")
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 """Hosts that a browser on this machine asks for; another one's page asks for another."""
 REMEMBERED = 5.0
 """Seconds that a key counts as good without another look, so as long a revoked one may be used."""

@@ -191,6 +191,9 @@ class Served:
             raise TaskError(f"x must be inputs [{wanted}], got {list(x.shape)}")
         if isinstance(self.reading, Columns):
             return self.reading.standardised(x.double())
+        low, high = float(x.min()), float(x.max())
+        if isinstance(self.reading, Preprocessing) and (low < 0 or high > 1):
+            raise TaskError(f"pixels must be in 0..1, got {low:g} to {high:g}")
         return x
 
     def pictures(self, files: Sequence[bytes]) -> Tensor:
