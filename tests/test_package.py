@@ -15,7 +15,8 @@ ANIL ANP BDCSPN BOIL CAVIA CNP DKT FEAT IMAML LRD2 MAML MLP PTMAP R2D2 SGD TIM A
 BaselinePlusPlus BatchNorm Batching Blobs Client Conv4 DataError Episodes Evaluation Examples
 FewShotClassifier FewShotRegressor FineTuning Fit Groups History Labelled LaplacianShot LearnedRates
 Learner MAMLPlusPlus MatchingNet MetaBaseline MetaSGD NearestMean PeerLost Platform Pool Predictor
-PriorFitted Progress ProtoMAML ProtoNet QuickstudyError RelationNet Reptile ResNet12 RunError ServiceError
+PriorFitted Progress ProtoMAML ProtoNet QuickstudyError RelationNet Reptile ResNet12 RunError
+ServiceError
 SetTransformer SimpleShot Sinusoids SoftKMeans StepRates SupportMean Task TaskError TaskList
 TaskSource UpdateRule __version__ as_task check_leakage deploy descend evaluate examples fit
 from_arrays from_dataset glyphs image_folder load omniglot recommend save stack table
