@@ -337,7 +337,7 @@ def test_what_the_server_refuses_is_said(visit, tmp_path):
 
 
 def test_the_keyboard_is_enough(visit, photos):
-    page = visit("#/try/photos")
+    page = visit("#/try/chars")
     page.on("filechooser", lambda chooser: None)  # so that every one is caught, not only some
     page.locator(".card").first.wait_for()
     visited = []
