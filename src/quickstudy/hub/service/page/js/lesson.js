@@ -127,6 +127,8 @@ export class Lesson extends EventTarget {
   }
 
   changed() {
+    this.error = null; // it was about what is no longer so
+    this.blame = null;
     this.dispatchEvent(new Event("classes"));
     this.dispatchEvent(new Event("state"));
     clearTimeout(this.timer);
