@@ -44,7 +44,7 @@ function open(refused, why) {
     {},
     h("h2", { id: "key-title" }, "This server asks for a key"),
     refused && h("p", { class: "trouble", role: "alert" }, why),
-    h("p", { class: "soft small", id: "key-why" }, "Whoever runs it makes one: ", h("code", {}, "quickstudy keys create --name me --scope adapt"), ". The key is kept for this tab only."),
+    h("p", { class: "soft small", id: "key-why" }, "Whoever runs it makes one: ", h("code", {}, "quickstudy keys create --name me --scope read --scope adapt"), ". The key is kept for this tab only."),
     h("div", { class: "field" }, h("label", { htmlFor: "key-input" }, "API key"), input),
     h("div", { class: "row" }, cancel, h("button", { class: "button main", type: "submit" }, "Use this key")),
   );
