@@ -245,5 +245,7 @@ def test_soak_runs_benchmarks_as_modules_and_leaves_the_readme(need):
     said = subprocess.run(plan, cwd=ROOT, capture_output=True, text=True)
     assert said.returncode == 0, said.stderr
     benchmarks = [line for line in said.stdout.splitlines() if "benchmarks" in line]
-    assert benchmarks == [".venv/bin/python -m benchmarks.startup"]
+    modules = ["service", "service --overload", "service --minutes 60", "startup"]
+    assert benchmarks == [f".venv/bin/python -m benchmarks.{module}" for module in modules]
+    assert ".venv/bin/python -m tests.faults.kill --times 200" in said.stdout
     assert ".venv/bin/pytest -m slow" in said.stdout

@@ -19,7 +19,9 @@ import torch
 import quickstudy as qs
 from hub.drawing import BAR, LEVELS, RING, card, draw, keep_shot, moved, teach
 from quickstudy import learners, nets
+from quickstudy.hub.runs import open_run
 from quickstudy.hub.service import pages
+from quickstudy.hub.store.runs import RunIndex
 
 pytestmark = pytest.mark.xdist_group("page")  # one server and one browser for all of them
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
@@ -53,11 +55,14 @@ def heard(address: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def address(models):
-    """Where a server of these models listens, in a process of its own."""
+def address(models, tmp_path_factory):
+    """Where a server of these models listens, in a process of its own; it knows one run."""
+    store = str(tmp_path_factory.mktemp("store") / "store.sqlite")
+    with closing(RunIndex(store)) as index:
+        index.read(open_run(models["photos"]))
     named = [part for name, path in models.items() for part in ("--model", f"{name}={path}")]
     command = [sys.executable, "-m", "quickstudy", "serve", *named, "--port", "0"]
-    options = ["--threads", "1", "--device", "cpu"]
+    options = ["--threads", "1", "--device", "cpu", "--store", store]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as server:
         try:
             ready, _, _ = select.select([server.stdout], [], [], 240)
