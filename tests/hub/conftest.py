@@ -2,10 +2,11 @@
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import pytest
 import torch
 from sqlalchemy import create_engine, text
@@ -13,6 +14,7 @@ from sqlalchemy import create_engine, text
 from hub import shops as tables
 from hub.databases import programs, running
 from hub.folders import SMALL, draw_folder
+from hub.servers import Service, serving
 from quickstudy.hub.catalogue import save
 from quickstudy.hub.cli import main
 from quickstudy.hub.store.engine import store_url
@@ -132,3 +134,16 @@ def url(request):
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
     return f"{address}/{name}"
+
+
+@pytest.fixture(scope="module")
+def service(plain: dict[str, Path], trained: Path, sales_run: Path) -> Iterator[Service]:
+    """One that serves models of numbers, images and a table."""
+    with serving({**plain, "photos": trained, "sales": sales_run}) as running:
+        yield running
+
+
+@pytest.fixture
+def http(service: Service) -> httpx.Client:
+    """Asks that service."""
+    return service.http

@@ -11,16 +11,9 @@ import torch
 from PIL import Image
 
 from hub.asking import png, some
-from hub.servers import serving
 from quickstudy import Client, ServiceError, load
 from quickstudy.hub import client as module
 from quickstudy.hub.predictor import deploy
-
-
-@pytest.fixture(scope="module")
-def service(plain, trained, sales_run):
-    with serving({**plain, "photos": trained, "sales": sales_run}) as running:
-        yield running
 
 
 @pytest.fixture

@@ -15,17 +15,6 @@ from quickstudy import load
 from quickstudy.hub.predictor import deploy
 
 
-@pytest.fixture(scope="module")
-def service(plain, trained, sales_run):
-    with serving({**plain, "photos": trained, "sales": sales_run}) as running:
-        yield running
-
-
-@pytest.fixture
-def http(service):
-    return service.http
-
-
 @pytest.mark.parametrize("model", ["proto", "maml", "ridge"])
 def test_a_served_answer_is_the_one_in_process(http, plain, model):
     made = adapted(http, model, "abcab", seed=3)

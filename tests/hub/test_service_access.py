@@ -3,21 +3,9 @@ import json
 import pytest
 
 from hub.asking import refused
-from hub.servers import serving
 from quickstudy.hub.service.access import decision
 from quickstudy.hub.service.app import PUBLIC, make_app
 from quickstudy.hub.service.problems import every
-
-
-@pytest.fixture(scope="module")
-def service(plain, trained, sales_run):
-    with serving({**plain, "photos": trained, "sales": sales_run}) as running:
-        yield running
-
-
-@pytest.fixture
-def http(service):
-    return service.http
 
 
 def test_requests_are_counted_by_route(http):
