@@ -1,4 +1,5 @@
 # A service for one model: docker build --build-arg MODEL=runs/fonts -t chars .
+# --build-arg TORCH_INDEX=<address of PyTorch's CPU wheels> keeps several GB of CUDA libraries away: see README.md.
 # It wants a store with a key in it: -e QUICKSTUDY_STORE=postgresql://hub@db/quickstudy, or a volume on /data.
 FROM python:3.12-slim
 
@@ -11,9 +12,10 @@ ENV PATH="/home/hub/venv/bin:$PATH" \
 
 COPY --chown=hub constraints.txt pyproject.toml README.md LICENSE THIRD_PARTY_NOTICES.md source/
 COPY --chown=hub src source/src
+ARG TORCH_INDEX=""
 RUN python -m venv venv \
     && pip install --no-cache-dir --constraint source/constraints.txt \
-        --extra-index-url https://download.pytorch.org/whl/cpu "./source[postgres]"
+        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "./source[postgres]"
 
 ARG MODEL
 COPY --chown=hub ${MODEL} model

@@ -1,17 +1,11 @@
-"""The page in a real browser, against a real server; its files, and nothing else, are served."""
+"""The page in a real browser, against a real server."""
 
-import os
 import re
 import select
-import socket
 import subprocess
 import sys
-import time
-from contextlib import closing, suppress
-from html.parser import HTMLParser
-from http.client import HTTPConnection
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -20,8 +14,7 @@ import quickstudy as qs
 from hub.drawing import BAR, LEVELS, RING, card, draw, keep_shot, moved, teach
 from quickstudy import learners, nets
 from quickstudy.hub.runs import open_run
-from quickstudy.hub.service import pages
-from quickstudy.hub.store.runs import RunIndex
+from quickstudy.hub.store.runs import RunIndex, row_of_run
 
 pytestmark = pytest.mark.xdist_group("page")  # one server and one browser for all of them
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
@@ -44,22 +37,18 @@ def models(trained, tmp_path_factory):
     return {"chars": folder / "chars", "rows": folder / "rows", "photos": trained}
 
 
-def heard(address: str) -> None:
-    """Wait until somebody listens there: a server says its address a moment before."""
-    host, _, port = address.removeprefix("http://").partition(":")
-    for _ in range(600):
-        with suppress(ConnectionRefusedError), socket.create_connection((host, int(port)), 60):
-            return
-        time.sleep(0.1)
-    pytest.fail(f"nobody listens on {address}")
+@pytest.fixture(scope="module")
+def store(models, tmp_path_factory):
+    """A database that knows one run."""
+    url = str(tmp_path_factory.mktemp("store") / "store.sqlite")
+    with closing(RunIndex(url)) as index:
+        index.read(open_run(models["photos"]))
+    return url
 
 
 @pytest.fixture(scope="module")
-def address(models, tmp_path_factory):
-    """Where a server of these models listens, in a process of its own; it knows one run."""
-    store = str(tmp_path_factory.mktemp("store") / "store.sqlite")
-    with closing(RunIndex(store)) as index:
-        index.read(open_run(models["photos"]))
+def address(models, store):
+    """Where a server of these models listens, in a process of its own."""
     named = [part for name, path in models.items() for part in ("--model", f"{name}={path}")]
     command = [sys.executable, "-m", "quickstudy", "serve", *named, "--port", "0"]
     options = ["--threads", "1", "--device", "cpu", "--store", store]
@@ -67,125 +56,10 @@ def address(models, tmp_path_factory):
         try:
             ready, _, _ = select.select([server.stdout], [], [], 240)
             assert ready, "the server did not start"
-            where = server.stdout.readline().split(" on ")[1].strip()
-            heard(where)
-            yield where
+            yield server.stdout.readline().split(" on ")[1].strip()
         finally:
             server.terminate()
             server.wait(30)
-
-
-class Answer(NamedTuple):
-    """What came back, headers by their names in small letters."""
-
-    status: int
-    headers: dict[str, str]
-    content: bytes
-
-
-@pytest.fixture(scope="module")
-def get(address):
-    """Asks for a path exactly as it is written: no client tidies it up."""
-
-    def ask_for(path: str, method: str = "GET", **headers: str) -> Answer:
-        connection = HTTPConnection(address.removeprefix("http://"), timeout=60)
-        with closing(connection):
-            connection.request(method, path, headers=headers)
-            answer = connection.getresponse()
-            names = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, names, answer.read())
-
-    return ask_for
-
-
-class Parts(HTMLParser):
-    """What a document loads, and what it holds that the policy forbids."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.forbidden: list[str] = []
-        self._script = False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        source = given.get("src") or (given.get("href") if tag == "link" else None)
-        if source:
-            self.loads.append(source)
-        self._script = tag == "script" and "src" not in given
-        if tag == "style" or "style" in given or any(name.startswith("on") for name in given):
-            self.forbidden.append(self.get_starttag_text() or tag)
-
-    def handle_data(self, data):
-        if self._script and data.strip():
-            self.forbidden.append(data)
-
-
-def test_every_file_is_served_as_what_it_is(get):
-    there = {str(p.relative_to(pages.FOLDER)) for p in pages.FOLDER.rglob("*") if p.is_file()}
-    assert there == set(pages.FILES), "the list names every file of the folder"
-    assert len(set(pages.FILES)) == len(pages.FILES)
-    kinds = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-    kinds |= {"svg": "image/svg+xml", "txt": "text/plain"}
-    for name in pages.FILES:
-        answer = get(f"/page/{name}")
-        assert answer.status == 200
-        assert answer.content == (pages.FOLDER / name).read_bytes()
-        assert answer.headers["content-type"].startswith(kinds[name.rpartition(".")[2]])
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["cache-control"] == "no-cache"
-        etag = answer.headers["etag"]
-        again = get(f"/page/{name}", **{"If-None-Match": f'"old", W/{etag}'})
-        assert (again.status, again.content, again.headers["etag"]) == (304, b"", etag)
-        assert get(f"/page/{name}", **{"If-None-Match": '"old"'}).status == 200
-    assert get("/").content == (pages.FOLDER / "index.html").read_bytes()
-    head = get("/", "HEAD")
-    assert (head.status, head.content) == (200, b"")
-
-
-def test_the_page_loads_only_what_the_policy_allows(get):
-    answer = get("/")
-    policy = answer.headers["content-security-policy"]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    parts = Parts(answer.content.decode())
-    assert not parts.forbidden
-    assert all(get(source).status == 200 for source in parts.loads)
-    loaded = {source.removeprefix("/page/") for source in parts.loads}
-    for name in pages.FILES:
-        text = (pages.FOLDER / name).read_text(encoding="utf-8")
-        if name.startswith("js/"):
-            assert len(text.splitlines()) < 400
-            assert "innerHTML" not in text, "what a user typed is never read as HTML"
-            found = re.findall(r'(?:^import .*from |import\()"([^"]+)"', text, re.MULTILINE)
-            loaded |= {os.path.normpath(Path("js") / source) for source in found}
-        if not name.startswith("vendor/"):
-            assert not re.search(r"https?://(?!www.w3.org/2000/svg)", text), (
-                "nothing from elsewhere"
-            )
-    kept = {"index.html", "vendor/uPlot.LICENSE.txt"}
-    assert loaded == set(pages.FILES) - kept, (
-        "what is served is used, and nothing else is asked for"
-    )
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/page/../pages.py", "/page/..%2fpages.py", "/page/%2e%2e/pages.py", "/page//etc/passwd",
-        "/page/js/..%2f..%2f..%2fpages.py", "/page/%2fetc%2fpasswd", "/page/index.html%00",
-        "/page/", "/page/js", "/page/js/", "/page/JS/main.js", "/page/js//main.js",
-        "/page/js%5Cmain.js", "/page/js/absent.js", "/index.html", "/page/page/index.html",
-    ],
-)  # fmt: skip
-def test_nothing_else_is_served(get, path):
-    answer = get(path)
-    assert answer.status == 404
-    assert answer.headers["content-type"] == "application/problem+json"
-
-
-# In a browser.
 
 
 @pytest.fixture(scope="module")
@@ -436,6 +310,28 @@ def test_runs_and_models(visit, trained, tmp_path):
     page.goto(page.url.split("#")[0] + "#/try/rows")
     page.get_by_role("heading", name="rows does not read drawings").wait_for()
     assert '"labels":["alpha","beta"]' in page.locator(".code").first.inner_text()
+
+
+def test_a_run_of_the_same_name_that_goes_away_while_it_is_watched(visit, trained, store):
+    with closing(RunIndex(store)) as index:
+        twin = row_of_run(open_run(trained))
+        twin.id, twin.folder, twin.state = "f" * 32, f"/elsewhere/{trained.name}", "running"
+        twin.origin = {**twin.origin, "host": "elsewhere"}  # so that it cannot be looked at
+        index.put(twin)
+        try:
+            page = visit("#/runs/ffff")
+            rows = page.locator(".runs tbody tr")
+            rows.filter(has_text="running").wait_for()
+            rows.filter(has_text="finished").get_by_role("checkbox").check()
+            charts = page.get_by_role("img", name=re.compile("Loss over steps"))
+            charts.locator("canvas").wait_for()
+            page.locator(".differing th").filter(has_text=f"{trained.name} ffff").wait_for()
+        finally:
+            index.remove([twin.id])
+    rows.filter(has_text="running").wait_for(state="detached")
+    page.locator(".differing th").filter(has_text=f"{trained.name} ffff").wait_for(state="detached")
+    assert rows.filter(has_text="finished").get_by_role("checkbox").is_checked()
+    assert charts.locator("canvas").is_visible()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

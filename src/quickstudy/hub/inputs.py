@@ -63,7 +63,7 @@ def learned(learner: Learner, support: Examples, what: str, z: Tensor | None = N
     """
     with torch.no_grad():
         if z is not None and isinstance(learner, EmbeddingLearner):
-            state: State = learner.summarise(z.to(support.y.device), support)
+            state: State = learner.summarise(z, support)
         else:
             state = learner.adapt(support)
     if not all(bool(part.isfinite().all()) for part in leaves(state)):

@@ -27,6 +27,7 @@ POINTS = 500
 """Of a curve, at most: more than a screen shows."""
 EVERY_SECONDS = 1.0
 """Between two looks at a run that goes on."""
+ENDED = "event: end\ndata: {}\n\n"
 _ID = re.compile(r"[0-9a-f]{4,32}")
 _FAILED = refusals(401, 403, 404, 503)
 
@@ -100,10 +101,14 @@ async def _events(request: Request, run_id: str, curve: Curve) -> AsyncIterator[
         last = curve.points[-1].step if curve.points else last
         yield f"id: {last}\ndata: {curve.model_dump_json()}\n\n"
         if curve.state != RUNNING:
-            yield "event: end\ndata: {}\n\n"
+            yield ENDED
             return
         await asyncio.sleep(EVERY_SECONDS)
-        curve = await _asked(request, partial(_curve, run_id=run_id, after=last))
+        try:
+            curve = await _asked(request, partial(_curve, run_id=run_id, after=last))
+        except (Refused, StoreError):  # the answer has begun, so it can only end
+            yield ENDED
+            return
 
 
 def _checked(run_id: str) -> str:

@@ -169,13 +169,15 @@ class Served:
         if known.labels is not None and len(known.labels) < 2:
             raise TaskError(f"wanted examples of 2 classes or more, got only {known.labels[0]!r}")
         z = (yield Wish(self, known.x)) if self.embedding else None
-        x = as_input(self.learner, known.x)
+        # What is embedded already is all that the learner looks at.
+        x = as_input(self.learner, known.x) if z is None else z.to(device_of(self.learner))
         if known.labels is None:
             support = Examples(x, known.y.to(x), torch.ones(len(x)).to(x))
             check_targets(self.learner, Task(support, support))
         else:
             support = examples(x, known.y.to(x.device), len(known.labels))
-        return Learned(known, learned(self.learner, support, "this support set", z), z)
+        embedded = None if z is None else x
+        return Learned(known, learned(self.learner, support, "this support set", embedded), z)
 
     def read(self, given: Inputs) -> Tensor:
         """Inputs as the model knows them.

@@ -16,7 +16,9 @@ from quickstudy.hub.service.adaptations import Adaptations
 from quickstudy.hub.service.app import make_app
 from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.served import Served
+from quickstudy.hub.service.shelf import StoreShelf
 from quickstudy.hub.service.work import Work
+from quickstudy.hub.store.keys import ACTIVE, KeyRing, utc_now
 
 GRACE_SECONDS = 20
 """How long requests that run may take when the service is told to stop."""
@@ -51,6 +53,11 @@ class Serving(BaseModel):
     store: str | None = None
     threads: int | None = None
     device: str = "auto"
+
+    @property
+    def asks_keys(self) -> bool:
+        """Whether a key is asked for: always, where others could reach it."""
+        return self.keys or not _is_loopback(self.host)
 
 
 def serve(serving: Serving, told: Callable[[str], None]) -> None:
@@ -106,15 +113,12 @@ def check_reach(serving: Serving) -> None:
     Raises:
         RunError: it would be.
     """
-    local = _is_loopback(serving.host)
-    if local and not serving.keys:
+    if not serving.asks_keys:
         return
-    from quickstudy.hub.store.keys import ACTIVE, KeyRing, utc_now
-
     with closing(KeyRing(serving.store)) as ring:
         usable = any(key.state(utc_now()) == ACTIVE for key in ring.all())
     if not usable:
-        where = "a service with --require-keys" if local else f"listening on {serving.host}"
+        where = "a service with --require-keys" if serving.keys else f"listening on {serving.host}"
         raise RunError(
             f"{where} needs an API key, and there is none; "
             "make one: quickstudy keys create --name me --scope admin"
@@ -157,13 +161,6 @@ def _is_loopback(host: str) -> bool:
 
 def _app(serving: Serving, models: Mapping[str, Served]) -> FastAPI:
     work = Work(serving.threads or os.cpu_count() or 1, serving.limits.queue)
-    shelf, ring = None, None
-    if serving.keep:
-        from quickstudy.hub.service.shelf import StoreShelf
-
-        shelf = StoreShelf(serving.store)
-    if serving.keys or not _is_loopback(serving.host):
-        from quickstudy.hub.store.keys import KeyRing
-
-        ring = KeyRing(serving.store)
+    shelf = StoreShelf(serving.store) if serving.keep else None
+    ring = KeyRing(serving.store) if serving.asks_keys else None
     return make_app(Adaptations(models, serving.limits, work, shelf), ring, serving.store)

@@ -1,6 +1,5 @@
 """What the command line says of a service, checked."""
 
-import re
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -9,8 +8,7 @@ from pydantic import ValidationError
 
 from quickstudy.errors import RunError
 from quickstudy.hub.service.limits import Limits
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+from quickstudy.hub.store.models import NAME, ModelIndex
 
 
 def models_told(given: Sequence[str], store: str | None = None) -> dict[str, Path]:
@@ -30,7 +28,7 @@ def models_told(given: Sequence[str], store: str | None = None) -> dict[str, Pat
     models: dict[str, Path] = {}
     for text in given:
         name, equals, folder = text.partition("=")
-        if not _NAME.fullmatch(name) or (equals and not folder):
+        if not NAME.fullmatch(name) or (equals and not folder):
             raise RunError(
                 "--model wants NAME=RUN, the name of up to 64 letters, digits, '.', '_' and '-'; "
                 f"got {text!r}"
@@ -42,8 +40,6 @@ def models_told(given: Sequence[str], store: str | None = None) -> dict[str, Pat
 
 
 def _in_production(name: str, store: str | None) -> Path:
-    from quickstudy.hub.store.models import ModelIndex
-
     with closing(ModelIndex(store)) as index:
         return Path(index.resolve(name))
 

@@ -20,7 +20,8 @@ from quickstudy.hub.store.tables import ModelRow
 
 READY, MISSING, CHANGED, DAMAGED = "ready", "missing", "changed", "damaged"
 """What a version's folder holds: its model; none, or it is gone; another model; half of it."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What models are called, in the store and in a service's addresses."""
 
 
 class ModelIndex:
@@ -61,7 +62,7 @@ class ModelIndex:
             ArtefactError: there is no model, or it is damaged.
             RunError: the run has not ended, the name cannot be, or the store cannot be used.
         """
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise RunError(
                 "a model's name must be letters, digits, dots, hyphens and underscores, 64 at "
                 f"most, and begin with a letter or digit; got {name!r}"
@@ -108,7 +109,7 @@ class ModelIndex:
             RunError: there is none, or the store cannot be used.
         """
         found: list[ModelRow] = []
-        if _NAME.fullmatch(name):
+        if NAME.fullmatch(name):
             with self._sessions.reading() as session:
                 found = list(session.scalars(_versions(name)))
         if not found:

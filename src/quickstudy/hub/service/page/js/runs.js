@@ -83,7 +83,7 @@ class Runs {
       this.asked = null;
       this.choose(known.length ? known : [this.runs[0].id]);
     } else {
-      this.table.paint(this.runs, this.colours);
+      this.choose([...this.colours.keys()]); // those that are gone leave the comparison
     }
     if (running) this.timer = setTimeout(() => this.load(), EVERY);
   }

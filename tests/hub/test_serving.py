@@ -1,0 +1,42 @@
+"""What `quickstudy serve` refuses before it listens: one line, exit code 2."""
+
+import socket
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (["--model", "a=no/such/run"], "there is no run no/such/run"),
+        (["--model", "nobody"], "there is no model called 'nobody'"),
+        (["--model", "a b=runs/a"], "--model wants NAME=RUN"),
+        (["--model", "a="], "--model wants NAME=RUN"),
+        (["--model", "a=MODEL", "--model", "a=MODEL"], "--model names 'a' twice"),
+        (["--model", "a=MODEL", "--limit", "way=3"], "--limit wants NAME=VALUE, NAME one of body"),
+        (["--model", "a=MODEL", "--limit", "ways=many"], "--limit ways: Input should be a valid"),
+        (["--model", "a=MODEL", "--limit", "deadline=nan"], "--limit deadline"),
+        (["--model", "a=MODEL", "--port", "99999"], "cannot listen on 127.0.0.1, port 99999"),
+        (["--model", "a=MODEL", "--host", "no.such.host.example"], "needs an API key"),
+        (["--model", "a=MODEL", "--host", "0.0.0.0"], "quickstudy keys create"),
+        (["--model", "a=MODEL", "--require-keys"], "--require-keys needs an API key"),
+        (["--model", "a=MODEL", "--keep", "--store", "mysql://x/y"], "the store must be a file"),
+        (["--model", "a=MODEL", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_one_line(call, plain, tmp_path, told, words):
+    store = [] if "--store" in told else ["--store", tmp_path / "store.sqlite"]
+    arguments = [text.replace("MODEL", str(plain["proto"])) for text in told]
+    said = call("serve", *arguments, *store)
+    assert (said.code, said.out) == (2, "")
+    assert words in said.err
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+
+
+def test_a_port_that_is_taken(call, plain):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = call("serve", "--model", f"a={plain['proto']}", "--port", port)
+    assert said.code == 2
+    assert said.err == f"error: cannot listen on 127.0.0.1, port {port}: Address already in use\n"
