@@ -1,6 +1,10 @@
 """A service of the tests' own: real sockets, in a thread of this process."""
 
+import os
 import pickle
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,12 +15,13 @@ from typing import NamedTuple
 import httpx
 import pytest
 import torch
+import uvicorn
 
 from quickstudy.hub.service.adaptations import Adaptations, Shelf
 from quickstudy.hub.service.app import make_app
 from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.served import Served
-from quickstudy.hub.service.serving import address, listening, server_of
+from quickstudy.hub.service.serving import address, config_of, listening
 from quickstudy.hub.service.work import Work
 
 
@@ -55,7 +60,7 @@ def serving(
     adaptations = Adaptations(made, limits, Work(threads, limits.queue), shelf, clock)
     app = make_app(adaptations, keys, store)
     with nothing_unpickled(), listening("127.0.0.1", 0) as heard:
-        server = server_of(app)
+        server = uvicorn.Server(config_of(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [heard]})
         thread.start()
         url = address(heard)
@@ -66,6 +71,21 @@ def serving(
         finally:
             server.should_exit = True
             thread.join(30)
+
+
+@contextmanager
+def process(model: Path, store: str, *told: str) -> Iterator[tuple[subprocess.Popen, httpx.Client]]:
+    """`quickstudy serve` itself, which has the model as `m`, until the block ends."""
+    command = [sys.executable, "-m", "quickstudy", "serve", "--model", f"m={model}", "--port", "0",
+               "--store", store, *told]  # fmt: skip
+    env = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as running:
+        try:
+            url = re.search(r"http://\S+", running.stdout.readline())[0]
+            with httpx.Client(base_url=url, timeout=60) as http:
+                yield running, http
+        finally:
+            running.kill()
 
 
 @contextmanager

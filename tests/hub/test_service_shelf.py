@@ -1,18 +1,13 @@
 """What was adapted outlives the process that adapted it, on both databases."""
 
-import os
-import re
 import signal
-import subprocess
-import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 
-import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
 from hub.asking import adapted, refused, some
-from hub.servers import serving
+from hub.servers import process, serving
 from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.shelf import StoreShelf
 from quickstudy.hub.store.engine import store_url
@@ -113,20 +108,6 @@ def test_a_store_that_fails_is_no_fault_of_the_client(plain, shelf, url, caplog)
             assert answer.headers["retry-after"] == "5"
         assert service.http.get("/health").status_code == 200
     assert "cannot be used" in caplog.text
-
-
-@contextmanager
-def process(model, store, *told):
-    command = [sys.executable, "-m", "quickstudy", "serve", "--model", f"m={model}", "--port", "0",
-               "--store", store, *told]  # fmt: skip
-    env = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as running:
-        try:
-            url = re.search(r"http://\S+", running.stdout.readline())[0]
-            with httpx.Client(base_url=url, timeout=60) as http:
-                yield running, http
-        finally:
-            running.kill()
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

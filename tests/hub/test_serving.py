@@ -22,6 +22,8 @@ import pytest
         (["--model", "a=MODEL", "--require-keys"], "--require-keys needs an API key"),
         (["--model", "a=MODEL", "--keep", "--store", "mysql://x/y"], "the store must be a file"),
         (["--model", "a=MODEL", "--device", "abacus"], "abacus"),
+        (["--model", "a=MODEL", "--workers", "2"], "asked for with --keep"),
+        (["--model", "a=no/such/run", "--workers", "2", "--keep"], "there is no run no/such/run"),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(call, plain, tmp_path, told, words):

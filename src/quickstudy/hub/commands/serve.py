@@ -50,9 +50,22 @@ def serve(
             metavar="URL", help="The database. Default: $QUICKSTUDY_STORE, else a file of yours."
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Processes that serve, at one address; several share what is adapted through the "
+            "store (--keep).",
+        ),
+    ] = 1,
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="That run models; one a core if not given."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="That run models, in each process; one a core in all if not given.",
+        ),
     ] = None,
     device: Device = "auto",
     json: Json = False,
@@ -63,12 +76,14 @@ def serve(
       quickstudy serve --model chars=runs/a
       quickstudy serve --model chars=runs/a --model photos=runs/b --port 8008 --keep
       quickstudy serve --model chars=runs/a --host 0.0.0.0 --limit ways=20
+      quickstudy serve --model chars=runs/a --workers 4 --keep
       curl -s -F "alpha=@a.png" -F "beta=@b.png" localhost:8008/v1/models/chars/adapt
     """
     from quickstudy.hub import screen
     from quickstudy.hub.service.serving import Serving
-    from quickstudy.hub.service.serving import serve as run
+    from quickstudy.hub.service.serving import serve as serve_one
     from quickstudy.hub.service.told import limits_told, models_told
+    from quickstudy.hub.service.workers import serve_many
 
     serving = Serving(
         models=models_told(model, store),
@@ -79,6 +94,7 @@ def serve(
         keep=keep,
         store=store,
         threads=threads,
+        workers=workers,
         device=device,
     )
 
@@ -91,4 +107,4 @@ def serve(
         console.print(f"serving {', '.join(names)} on {address}", markup=False)
         console.print("stop with Ctrl-C", markup=False)
 
-    run(serving, told)
+    (serve_one if workers == 1 else serve_many)(serving, told)

@@ -51,11 +51,12 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        purging = asyncio.create_task(adaptations.purge())
+        tasks = [asyncio.create_task(again) for again in (adaptations.purge(), counts.watch())]
         yield
-        purging.cancel()
-        with suppress(asyncio.CancelledError):
-            await purging
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         adaptations.work.close()
 
     app = FastAPI(

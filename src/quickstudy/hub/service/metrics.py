@@ -1,10 +1,14 @@
 """What Prometheus is told."""
 
+import asyncio
+import os
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quickstudy.hub.service.adaptations import Adaptations
@@ -13,8 +17,13 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that names the folder where processes of one service count together."""
+LOOK_SECONDS = 1.0
+
+
 class Metrics:
-    """Counts of one application.
+    """Counts of one application; where it is one of several processes, of all of them.
 
     Args:
         served: whose queue and states are counted.
@@ -22,6 +31,7 @@ class Metrics:
 
     def __init__(self, served: Adaptations) -> None:
         self._registry = CollectorRegistry()
+        self._gauges: list[tuple[Gauge, Callable[[], float]]] = []
         self.requests = Counter(
             "quickstudy_requests",
             "Requests that were answered.",
@@ -40,14 +50,36 @@ class Metrics:
         self._gauge("adapted_bytes", "What they take.", lambda: served.states.bytes)
         for why in served.states.forgotten:
             count = partial(served.states.forgotten.__getitem__, why)
-            self._gauge(f"forgotten_{why}", f"States given up: {why}.", count)
+            self._gauge(f"forgotten_{why}", f"States given up: {why}.", count, of="sum")
 
     def text(self) -> bytes:
         """All counts, as Prometheus reads them."""
-        return generate_latest(self._registry)
+        self._look()
+        if FOLDER not in os.environ:
+            return generate_latest(self._registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
+        return generate_latest(everybody)
 
-    def _gauge(self, name: str, about: str, value: Callable[[], float]) -> None:
-        Gauge(f"quickstudy_{name}", about, registry=self._registry).set_function(value)
+    async def watch(self) -> None:
+        """Keep what is read off, not counted, true to the second for other processes."""
+        while True:
+            self._look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _look(self) -> None:
+        for gauge, value in self._gauges:
+            gauge.set(value())
+
+    def _gauge(
+        self,
+        name: str,
+        about: str,
+        value: Callable[[], float],
+        of: Literal["sum", "livesum"] = "livesum",
+    ) -> None:
+        gauge = Gauge(f"quickstudy_{name}", about, registry=self._registry, multiprocess_mode=of)
+        self._gauges.append((gauge, value))
 
 
 class Counted:

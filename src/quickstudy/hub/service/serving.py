@@ -38,7 +38,8 @@ class Serving(BaseModel):
         keys: whether API keys are asked for.
         keep: whether what is adapted outlives the process, in the store.
         store: the database, as `store_url` takes it.
-        threads: that run models; as many as there are cores where None.
+        threads: that run models, in each process; one a core of the machine in all where None.
+        workers: processes that serve.
         device: where they compute.
     """
 
@@ -52,6 +53,7 @@ class Serving(BaseModel):
     keep: bool = False
     store: str | None = None
     threads: int | None = None
+    workers: int = 1
     device: str = "auto"
 
     @property
@@ -74,24 +76,22 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
     check_reach(serving)
     models = load(serving)
     with listening(serving.host, serving.port) as heard:
-        server = server_of(_app(serving, models))
+        server = uvicorn.Server(config_of(app_of(serving, models)))
         told(address(heard))
         server.run(sockets=[heard])
 
 
-def server_of(app: FastAPI) -> uvicorn.Server:
-    """What has an application answer what comes in at a socket."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            backlog=BACKLOG,
-            timeout_keep_alive=IDLE_SECONDS,
-        )
+def config_of(app: FastAPI | Callable[[], FastAPI]) -> uvicorn.Config:
+    """How a server has an application, or what makes one, answer what comes in at a socket."""
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=BACKLOG,
+        timeout_keep_alive=IDLE_SECONDS,
     )
 
 
@@ -105,6 +105,15 @@ def load(serving: Serving) -> dict[str, Served]:
         name: Served(name, folder, serving.limits, serving.device)
         for name, folder in serving.models.items()
     }
+
+
+def app_of(serving: Serving, models: Mapping[str, Served]) -> FastAPI:
+    """The application that serves these models."""
+    cores = max(1, (os.cpu_count() or 1) // serving.workers)
+    work = Work(serving.threads or cores, serving.limits.queue)
+    shelf = StoreShelf(serving.store) if serving.keep else None
+    ring = KeyRing(serving.store) if serving.asks_keys else None
+    return make_app(Adaptations(models, serving.limits, work, shelf), ring, serving.store)
 
 
 def check_reach(serving: Serving) -> None:
@@ -157,10 +166,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _app(serving: Serving, models: Mapping[str, Served]) -> FastAPI:
-    work = Work(serving.threads or os.cpu_count() or 1, serving.limits.queue)
-    shelf = StoreShelf(serving.store) if serving.keep else None
-    ring = KeyRing(serving.store) if serving.asks_keys else None
-    return make_app(Adaptations(models, serving.limits, work, shelf), ring, serving.store)

@@ -1,0 +1,93 @@
+"""Several processes that serve as one: real ones, real signals."""
+
+import os
+import re
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hub.asking import adapted, some
+from hub.servers import process
+
+ADAPTED = (
+    r'quickstudy_requests_total{method="POST",route="/v1/models/{model}/adapt",status="201"} (\S+)'
+)
+
+
+@pytest.fixture
+def two(plain, tmp_path):
+    store = str(tmp_path / "store.sqlite")
+    with process(plain["proto"], store, "--workers", "2", "--keep") as (parent, http):
+        yield parent, http
+        parent.send_signal(signal.SIGTERM)
+        assert parent.wait(30) == 0
+
+
+def workers_of(parent):
+    """The ids of its processes that serve; not of the one that minds what is shared."""
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    return {int(id) for id in children if "spawn_main" in Path(f"/proc/{id}/cmdline").read_text()}
+
+
+def until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def adapt_and_ask(url, seed):
+    """As a client that keeps no connection, so that either process may get either request."""
+    body = {"x": some(4, seed), "labels": ["a", "b", "c", "d"]}
+    made = httpx.post(f"{url}/v1/models/m/adapt", json=body, timeout=60)
+    assert made.status_code == 201, made.text
+    id = made.json()["adapted_id"]
+    said = httpx.post(f"{url}/v1/adapted/{id}/predict", json={"x": body["x"]}, timeout=60)
+    assert said.status_code == 200, said.text
+    return [one["label"] for one in said.json()["predictions"]]
+
+
+def test_they_answer_for_each_other_and_count_together(two):
+    parent, http = two
+    assert len(workers_of(parent)) == 2
+    with ThreadPoolExecutor(8) as clients:
+        said = list(clients.map(lambda seed: adapt_and_ask(http.base_url, seed), range(40)))
+    assert said == [["a", "b", "c", "d"]] * 40
+    assert float(re.search(ADAPTED, http.get("/metrics").text)[1]) == 40
+
+
+def test_one_that_is_killed_is_replaced_and_loses_none(two):
+    parent, http = two
+    ids = [adapted(http, "m", seed=seed)["adapted_id"] for seed in range(4)]
+    before = workers_of(parent)
+    os.kill(victim := min(before), signal.SIGKILL)
+    until(lambda: len(workers_of(parent) - {victim}) == 2)
+    for id in ids:
+        assert httpx.get(f"{http.base_url}/v1/adapted/{id}", timeout=60).status_code == 200
+    counts = httpx.get(f"{http.base_url}/metrics", timeout=60).text
+    assert float(re.search(ADAPTED, counts)[1]) == 4
+
+
+def test_all_are_replaced_one_by_one_and_requests_go_on(two):
+    parent, http = two
+    before = workers_of(parent)
+    parent.send_signal(signal.SIGHUP)
+    asked = 0
+    while workers_of(parent) & before:
+        assert adapt_and_ask(http.base_url, asked) == ["a", "b", "c", "d"]
+        asked += 1
+    assert asked > 0
+    assert len(workers_of(parent)) == 2
+
+
+def test_none_outlives_the_process_that_minds_them(plain, tmp_path):
+    store = str(tmp_path / "store.sqlite")
+    with process(plain["proto"], store, "--workers", "2", "--keep") as (parent, _):
+        left = workers_of(parent)
+        parent.kill()
+        parent.wait()
+        until(lambda: not any(Path(f"/proc/{id}").exists() for id in left))
