@@ -163,6 +163,21 @@ def test_metrics_and_notes_may_change(index, tmp_path):
     assert index.resolve("chars") == tmp_path / "a"
 
 
+def test_versions_and_names_are_forgotten(index, tmp_path):
+    for seed in range(3):
+        index.promote(store(tmp_path / str(seed), seed=seed), "chars")
+    index.go_back("chars", 2)
+    with pytest.raises(RunError, match="version 2 is in production; put another there before"):
+        index.remove("chars", 2)
+    assert [row.version for row in index.remove("chars", 3)] == [3]
+    assert standing(index) == {2: True, 1: False}
+    with pytest.raises(RunError, match="has no version 3"):
+        index.remove("chars", 3)
+    assert [row.version for row in index.remove("chars")] == [2, 1]
+    assert index.all() == []
+    assert (tmp_path / "2" / "manifest.json").is_file()
+
+
 def test_many_who_promote_at_once(index, tmp_path):
     folders = [store(tmp_path / f"m{number}", seed=number) for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -227,6 +242,22 @@ def test_commands(call, monkeypatch, url, trained, tmp_path):
     assert f"note: chars version 1 is missing: there is no model in {tmp_path / 'run'}" in said.err
     refused(call("models", "export", "chars", "out"), "chars version 1 is missing")
     assert not Path("out").exists()
+
+
+def test_what_is_in_production_is_not_removed_by_the_way(call, monkeypatch, url, trained, tmp_path):
+    monkeypatch.setenv("QUICKSTUDY_STORE", url)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, "run")
+    assert call("models", "promote", "run", "--name", "chars").code == 0
+    words = "run holds chars version 1, which is in production", "quickstudy models rm chars"
+    refused(call("runs", "rm", "run", "--yes"), *words)
+    assert Path("run/manifest.json").is_file()
+    refused(call("models", "rm", "chars"), "nobody is here to ask whether chars", "--yes")
+    said = call("models", "rm", "chars", "--yes")
+    assert (said.code, said.out) == (0, "forgot chars version 1: run\n")
+    refused(call("models", "rm", "chars", "--yes"), "there is no model called 'chars'")
+    assert call("runs", "rm", "run", "--yes").code == 0
+    assert not Path("run").exists()
 
 
 def test_what_promote_refuses(call, monkeypatch, sqlite, tmp_path):
@@ -360,7 +391,7 @@ def test_an_export_that_is_killed_leaves_a_whole_model(tmp_path):
 
 
 def test_help_has_examples(call):
-    for command in ("list", "show", "promote", "export"):
+    for command in ("list", "show", "promote", "export", "rm"):
         said = call("models", command, "--help")
         assert said.code == 0
         assert f"quickstudy models {command}" in said.out.split("Examples:")[1]

@@ -4,6 +4,9 @@ import socket
 
 import pytest
 
+from quickstudy.errors import RunError
+from quickstudy.hub.service.serving import Serving, Source, load
+
 
 @pytest.mark.parametrize(
     ("told", "words"),
@@ -34,6 +37,12 @@ def test_what_cannot_be_served_is_refused_in_one_line(call, plain, tmp_path, tol
     assert words in said.err
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
+
+
+def test_a_model_that_was_replaced_since_it_was_looked_up(plain):
+    serving = Serving(models={"a": Source(plain["proto"], "0" * 64)})
+    with pytest.raises(RunError, match="holds another model than the version of a in production"):
+        load(serving)
 
 
 def test_a_port_that_is_taken(call, plain):

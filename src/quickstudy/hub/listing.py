@@ -8,6 +8,7 @@ from typing import Any
 from quickstudy.artefacts.atomic import reported
 from quickstudy.errors import RunError
 from quickstudy.hub.runs import CONFIG, Run, discard, open_run
+from quickstudy.hub.store.models import ModelIndex
 from quickstudy.hub.store.runs import FINISHED, RUNNING, RunIndex
 from quickstudy.hub.store.tables import RunRow
 
@@ -53,16 +54,26 @@ def compared(index: RunIndex, names: Sequence[str]) -> dict[str, Any]:
     return {"runs": [told(row) for row in rows], "options": differing}
 
 
-def removed(index: RunIndex, names: Sequence[str], keep_folder: bool) -> list[dict[str, Any]]:
+def removed(
+    index: RunIndex, models: ModelIndex, names: Sequence[str], keep_folder: bool
+) -> list[dict[str, Any]]:
     """Remove runs and their folders, or only forget them; all are looked up before the first goes.
 
     Raises:
-        RunError: there is no such run, or it is being trained, or its folder holds other things.
+        RunError: there is no such run, or it is being trained, or its model is in production, or
+            its folder holds other things.
     """
     rows = [look_up(index, name) for name in names]
     for row in rows:
-        if not keep_folder and (Path(row.folder) / CONFIG).is_file() and _run(row).busy:
+        if keep_folder:
+            continue
+        if (Path(row.folder) / CONFIG).is_file() and _run(row).busy:
             raise RunError(f"{row.folder} is being trained; stop it first")
+        if model := models.in_production(row.folder):
+            raise RunError(
+                f"{row.folder} holds {model.name} version {model.version}, which is in production; "
+                f"put another there, or quickstudy models rm {model.name}"
+            )
     for row in rows:
         if not keep_folder and (Path(row.folder) / CONFIG).is_file():
             with reported("remove", row.folder):

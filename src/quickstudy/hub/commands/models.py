@@ -149,6 +149,44 @@ def export(
     screen.out().print(f"next: quickstudy adapt {out} --support mine/ --out mine.state")
 
 
+@app.command()
+def rm(
+    model: Annotated[str, typer.Argument(metavar="NAME", help="As `models list` shows it.")],
+    version: Annotated[
+        int | None, typer.Option(metavar="N", help="Only this version; all of them if not given.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    store: Store = None,
+    json: Json = False,
+) -> None:
+    """Forget a name, or a version of it that is not in production; the folders stay.
+
+    Examples:
+      quickstudy models rm chars --version 1
+      quickstudy models rm chars --yes
+    """
+    import sys
+
+    from quickstudy.errors import RunError
+    from quickstudy.hub import screen
+    from quickstudy.hub.versions import told
+
+    with _index(store) as index:
+        if version is None and not yes:
+            count = len(index.versions(model))
+            what = f"{model} with all its versions ({count})"
+            if not sys.stdin.isatty():
+                raise RunError(f"nobody is here to ask whether {what} may go: give --yes")
+            typer.confirm(f"forget {what}?", abort=True, err=True)
+        rows = [told(row) for row in index.remove(model, version)]
+    if json:
+        screen.print_json(rows)
+        return
+    for row in rows:
+        where = screen.near(row["folder"])
+        screen.out().print(f"forgot {row['name']} version {row['version']}: {where}", markup=False)
+
+
 def _show(rows: list[dict[str, Any]], versions: list[str]) -> None:
     """Versions as a table, and what is wrong with some below it."""
     from rich.markup import escape

@@ -109,7 +109,7 @@ def rm(
     store: Store = None,
     json: Json = False,
 ) -> None:
-    """Remove runs and their folders.
+    """Remove runs and their folders; not one whose model is in production.
 
     Examples:
       quickstudy runs rm runs/a
@@ -120,6 +120,7 @@ def rm(
     from quickstudy.errors import RunError
     from quickstudy.hub import screen
     from quickstudy.hub.listing import look_up, removed
+    from quickstudy.hub.store.models import ModelIndex
 
     with _index(store) as index:
         if not (yes or keep_folder):
@@ -127,7 +128,8 @@ def rm(
             if not sys.stdin.isatty():
                 raise RunError(f"nobody is here to ask whether {folders} may go: give --yes")
             typer.confirm(f"remove {folders}?", abort=True, err=True)
-        told = removed(index, runs, keep_folder)
+        with closing(ModelIndex(store)) as models:
+            told = removed(index, models, runs, keep_folder)
     if json:
         screen.print_json(told)
         return

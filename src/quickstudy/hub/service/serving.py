@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 from fastapi import FastAPI
@@ -27,11 +28,23 @@ IDLE_SECONDS = 75
 BACKLOG = 2048
 
 
+class Source(NamedTuple):
+    """Where a model is.
+
+    Attributes:
+        folder: of a run or a stored model.
+        digest: that it must have; any where None.
+    """
+
+    folder: Path
+    digest: str | None = None
+
+
 class Serving(BaseModel):
     """What is served, and how.
 
     Attributes:
-        models: name to folder.
+        models: name to where it is.
         host: where it listens.
         port: 0 for one that is free.
         limits: how much is allowed.
@@ -45,7 +58,7 @@ class Serving(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: dict[str, Path]
+    models: dict[str, Source]
     host: str = "127.0.0.1"
     port: int = 8008
     limits: Limits = Limits()
@@ -101,10 +114,12 @@ def load(serving: Serving) -> dict[str, Served]:
     Raises:
         QuickstudyError: one of them cannot be loaded.
     """
-    return {
-        name: Served(name, folder, serving.limits, serving.device)
-        for name, folder in serving.models.items()
-    }
+    models = {}
+    for name, (folder, digest) in serving.models.items():
+        models[name] = Served(name, folder, serving.limits, serving.device)
+        if digest not in (None, models[name].manifest.digest):
+            raise RunError(f"{folder} holds another model than the version of {name} in production")
+    return models
 
 
 def app_of(serving: Serving, models: Mapping[str, Served]) -> FastAPI:

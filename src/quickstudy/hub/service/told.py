@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from quickstudy.errors import RunError
 from quickstudy.hub.service.limits import Limits
-from quickstudy.hub.store.models import NAME, ModelIndex
+from quickstudy.hub.service.serving import Source
+from quickstudy.hub.store.models import NAME, ModelIndex, refuse_lost
 
 
-def models_told(given: Sequence[str], store: str | None = None) -> dict[str, Path]:
+def models_told(given: Sequence[str], store: str | None = None) -> dict[str, Source]:
     """Models by name, from NAME=RUN; or from a name alone, of a model in production.
 
     Args:
@@ -22,10 +23,10 @@ def models_told(given: Sequence[str], store: str | None = None) -> dict[str, Pat
         RunError: a name that no address can hold, that comes twice, or that nothing is known of.
 
     Examples:
-        >>> models_told(["chars=runs/a"])
-        {'chars': PosixPath('runs/a')}
+        >>> models_told(["chars=runs/a"])["chars"].folder
+        PosixPath('runs/a')
     """
-    models: dict[str, Path] = {}
+    models: dict[str, Source] = {}
     for text in given:
         name, equals, folder = text.partition("=")
         if not NAME.fullmatch(name) or (equals and not folder):
@@ -35,13 +36,15 @@ def models_told(given: Sequence[str], store: str | None = None) -> dict[str, Pat
             )
         if name in models:
             raise RunError(f"--model names {name!r} twice")
-        models[name] = Path(folder) if equals else _in_production(name, store)
+        models[name] = Source(Path(folder)) if equals else _in_production(name, store)
     return models
 
 
-def _in_production(name: str, store: str | None) -> Path:
+def _in_production(name: str, store: str | None) -> Source:
     with closing(ModelIndex(store)) as index:
-        return Path(index.resolve(name))
+        row = index.find(name)
+    refuse_lost(row)
+    return Source(Path(row.folder), row.digest)
 
 
 def limits_told(given: Sequence[str]) -> Limits:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, text, update
+from sqlalchemy import ColumnElement, delete, select, text, update
 from sqlalchemy.orm import Session
 
 from quickstudy.artefacts.manifest import MANIFEST, Manifest, read_manifest, read_weights
@@ -91,6 +91,41 @@ class ModelIndex:
             _alone(session)
             row = session.scalars(_versions(name, ModelRow.version == version)).one()
             return _into_production(session, row)
+
+    def remove(self, name: str, version: int | None = None) -> list[ModelRow]:
+        """Forget a version, or a name with all of them; the folders stay.
+
+        Returns:
+            What was forgotten, the newest version first.
+
+        Raises:
+            RunError: there is none; or it is in production and others would be left without; or the
+                store cannot be used.
+        """
+        gone = self.versions(name) if version is None else [self.find(name, version)]
+        with self._sessions.writing() as session:
+            _alone(session)
+            left = [row for row in session.scalars(_versions(name)) if row.version != version]
+            if version is not None and left and not any(row.production for row in left):
+                raise RunError(
+                    f"{name} version {version} is in production; put another there before, "
+                    f"quickstudy models promote {name} --version N, or remove all of {name}"
+                )
+            one = [ModelRow.version == version] if version is not None else []
+            session.execute(delete(ModelRow).where(ModelRow.name == name, *one))
+        return gone
+
+    def in_production(self, folder: Path | str) -> ModelRow | None:
+        """The version in production whose model lies in a folder; None where there is none.
+
+        Raises:
+            RunError: the store cannot be used.
+        """
+        of = select(ModelRow).where(
+            ModelRow.folder == str(Path(folder).absolute()), ModelRow.production
+        )
+        with self._sessions.reading() as session:
+            return session.scalars(of.limit(1)).first()
 
     def all(self) -> list[ModelRow]:
         """Every version of every name, by name, the newest version first.
