@@ -1,7 +1,9 @@
 """Drawing on the page as a hand would, and what tests look at on it."""
 
+import base64
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -15,6 +17,20 @@ RING: list[Stroke] = [
     ]
 ]
 LEVELS: list[Stroke] = [[(0.1, y), (0.9, y)] for y in (0.25, 0.5, 0.75)]
+
+
+TRANSFER = """(element, [how, files]) => {
+  const carried = new DataTransfer();
+  for (const [name, data] of files) {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    carried.items.add(new File([bytes], name, { type: "image/png" }));
+  }
+  const bubbles = { bubbles: true, cancelable: true };
+  const event = how === "paste"
+    ? new ClipboardEvent("paste", { ...bubbles, clipboardData: carried })
+    : new DragEvent("drop", { ...bubbles, dataTransfer: carried });
+  element.dispatchEvent(event);
+}"""
 
 
 def moved(strokes: list[Stroke], right: float, down: float) -> list[Stroke]:
@@ -45,6 +61,45 @@ def teach(page, number: int, name: str, strokes: list[Stroke]) -> None:
     """Name a class, and draw an example of it."""
     card(page, number).get_by_role("textbox").fill(name)
     draw(page, card(page, number).locator(".pad"), strokes)
+
+
+def learned(page, said: str) -> None:
+    """Wait until the page says that it has learned."""
+    page.locator(".teach .chip.good").filter(has_text=re.compile(said)).wait_for()
+
+
+def answered(page, name: str) -> None:
+    """Wait until the likeliest class is this one."""
+    page.locator(".verdict strong").filter(has_text=re.compile(f"^{name}$")).wait_for()
+
+
+def ask(page, strokes) -> None:
+    page.get_by_role("button", name="Clear the question").click() if page.locator(
+        ".ask-tools .icon-button:not(:disabled)"
+    ).count() else None
+    draw(page, page.locator(".ask .pad"), strokes)
+
+
+def touch(page, pad, strokes: list[Stroke]) -> None:
+    """Draw with a finger on a pad's canvas; the page under it stays where it is."""
+    canvas = pad.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    box, before = canvas.bounding_box(), page.evaluate("scrollY")
+    fingers = page.context.new_cdp_session(page)
+    for stroke in strokes:
+        places = [{"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+                  for x, y in stroke]  # fmt: skip
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": places[:1]})
+        for place in places[1:]:
+            fingers.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [place]})
+        fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert page.evaluate("scrollY") == before
+
+
+def transfer(page, element, how: str, files: list[Path]) -> None:
+    """Drop or paste files on an element."""
+    given = [(file.name, base64.b64encode(file.read_bytes()).decode()) for file in files]
+    element.evaluate(TRANSFER, [how, given])
 
 
 def keep_shot(page, name: str, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The page in a real browser, against a real server."""
 
+import os
 import re
 import select
 import subprocess
@@ -11,7 +12,21 @@ import pytest
 import torch
 
 import quickstudy as qs
-from hub.drawing import BAR, LEVELS, RING, card, draw, keep_shot, moved, teach
+from hub.drawing import (
+    BAR,
+    LEVELS,
+    RING,
+    answered,
+    ask,
+    card,
+    keep_shot,
+    learned,
+    moved,
+    teach,
+    touch,
+    transfer,
+)
+from hub.folders import SMALL
 from quickstudy import learners, nets
 from quickstudy.hub.runs import open_run
 from quickstudy.hub.store.runs import RunIndex, row_of_run
@@ -103,23 +118,6 @@ def visit(browser, address):
     for context, faults, expected in opened:
         context.close()
         assert [f for f in faults if not any(re.search(one, f) for one in expected)] == []
-
-
-def learned(page, said: str) -> None:
-    """Wait until the page says that it has learned."""
-    page.locator(".teach .chip.good").filter(has_text=re.compile(said)).wait_for()
-
-
-def answered(page, name: str) -> None:
-    """Wait until the likeliest class is this one."""
-    page.locator(".verdict strong").filter(has_text=re.compile(f"^{name}$")).wait_for()
-
-
-def ask(page, strokes) -> None:
-    page.get_by_role("button", name="Clear the question").click() if page.locator(
-        ".ask-tools .icon-button:not(:disabled)"
-    ).count() else None
-    draw(page, page.locator(".ask .pad"), strokes)
 
 
 def test_draw_label_adapt_classify_and_add_a_class(visit, tmp_path):
@@ -332,6 +330,55 @@ def test_a_run_of_the_same_name_that_goes_away_while_it_is_watched(visit, traine
     page.locator(".differing th").filter(has_text=f"{trained.name} ffff").wait_for(state="detached")
     assert rows.filter(has_text="finished").get_by_role("checkbox").is_checked()
     assert charts.locator("canvas").is_visible()
+
+
+def test_fingers_drops_and_pastes(visit, photos):
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    page = visit("#/try/chars", **phone)
+    card(page, 0).get_by_role("textbox").fill("bar")
+    touch(page, card(page, 0).locator(".pad"), BAR)
+    card(page, 0).locator(".thumb img").wait_for()
+    card(page, 1).get_by_role("textbox").fill("photo")
+    files = sorted((photos / "class00").iterdir())[:3]
+    transfer(page, card(page, 1), "drop", files)
+    learned(page, "Learned 2 classes")
+    assert card(page, 1).locator(".thumb img").count() == 3
+    transfer(page, page.locator(".ask"), "drop", files[:2])
+    answered(page, "photo")
+    page.get_by_text("One picture at a time: this is the first of 2.").wait_for()
+    page.get_by_role("button", name="Clear the question").click()
+    page.locator(".verdict strong").wait_for(state="detached")
+    transfer(page, page.locator("body"), "paste", files[2:])
+    answered(page, "photo")
+    assert page.get_by_text("One picture at a time").count() == 0
+
+
+def test_a_run_is_watched_as_it_goes(visit, photos, store, tmp_path):
+    command = [sys.executable, "-m", "quickstudy", "train", "--data", str(photos), *SMALL]
+    more = ["--steps", "100000", "--out", str(tmp_path / "live")]
+    env = os.environ | {"QUICKSTUDY_STORE": store}
+    with subprocess.Popen([*command, *more], stderr=subprocess.DEVNULL, env=env) as training:
+        try:
+            page = visit("#/runs")
+            row = page.locator(".runs tbody tr").filter(has_text="live")
+            row.filter(has_text="running").wait_for()
+            if not row.get_by_role("checkbox").is_checked():
+                row.get_by_role("checkbox").check()
+            chart = page.get_by_role("img", name=re.compile(r"^Loss over steps.*live: .* at step"))
+            chart.locator("canvas").wait_for()
+            first = step_of(chart)
+            page.wait_for_function(
+                "([chart, first]) => +chart.ariaLabel.match(/live: .* step ([0-9]+)/)[1] > first",
+                arg=[chart.element_handle(), first],
+            )
+        finally:
+            training.terminate()
+            training.wait(60)
+    row.filter(has_text="stopped").wait_for()
+
+
+def step_of(chart) -> int:
+    return int(re.search(r"live: .* at step (\d+)", chart.get_attribute("aria-label"))[1])
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -31,6 +31,7 @@ export class Question {
     this.near = h("div", { class: "near" });
     this.time = h("span", { class: "small soft number time" });
     this.faults = h("div");
+    this.note = h("p", { class: "small soft", role: "status" });
     this.spoken = h("p", { class: "sr", "aria-live": "polite", role: "status" });
     this.element = h(
       "section",
@@ -38,6 +39,7 @@ export class Question {
       h("div", { class: "section-head" }, h("h2", { id: "ask-title" }, h("span", { class: "step", "aria-hidden": "true" }, "2"), "Ask"), this.time),
       this.pad.element,
       h("div", { class: "ask-tools" }, this.undoing, this.clearing, this.picking, this.picker),
+      this.note,
       this.faults,
       h("div", { class: "answer" }, h("div", { class: "answer-head" }, this.verdict, this.near), this.bars),
       this.spoken,
@@ -68,6 +70,7 @@ export class Question {
       this.clear();
       return;
     }
+    say(this.note, "");
     clearTimeout(this.timer);
     const wait = done ? 0 : Math.max(0, this.last + EVERY - performance.now());
     this.timer = setTimeout(() => {
@@ -80,11 +83,13 @@ export class Question {
   }
 
   async take(files) {
+    const note = files.length > 1 ? `One picture at a time: this is the first of ${files.length}.` : "";
     try {
       const picture = await readPicture(files[0]);
       this.pad.showPicture(picture.shown, "The picture that is asked about");
       this.strokes = null;
       this.data = picture.data;
+      say(this.note, note);
       this.ask();
     } catch (error) {
       this.failed(error);
@@ -105,6 +110,7 @@ export class Question {
     this.answer = null;
     this.pad.show([]);
     fill(this.faults);
+    say(this.note, "");
     this.paint();
   }
 
