@@ -1,6 +1,7 @@
 """One job on many processes, as `torchrun` starts them: how they meet and speak with one voice."""
 
 import atexit
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -100,20 +101,26 @@ def one_voice() -> Iterator[None]:
             raise JobError(f"process {rank}: {words}" if rank else words) from failed
 
 
-def gathered(value: Any) -> list[Any]:
-    """The values of all processes, by rank.
+def gathered(said: str | None) -> list[str | None]:
+    """What each process says, by rank; as bytes, since objects would have to be unpickled.
 
     Examples:
-        >>> gathered(7)
-        [7]
+        >>> gathered("ready")
+        ['ready']
     """
     world = ranks()[1]
     if world == 1:
-        return [value]
-    values: list[Any] = [None] * world
+        return [said]
+    own = torch.tensor(list(json.dumps(said).encode()))
     with peers_there():
-        distributed.all_gather_object(values, value)
-    return values
+        lengths = [torch.zeros(1, dtype=torch.long) for _ in range(world)]
+        distributed.all_gather(lengths, torch.tensor([len(own)]))
+        padded = torch.zeros(int(max(lengths)), dtype=torch.long)
+        padded[: len(own)] = own
+        everybody = [torch.zeros_like(padded) for _ in range(world)]
+        distributed.all_gather(everybody, padded)
+    texts = [bytes(one[:n].tolist()) for one, n in zip(everybody, lengths, strict=True)]
+    return [json.loads(text) for text in texts]
 
 
 def only_first(context: Any) -> Any:

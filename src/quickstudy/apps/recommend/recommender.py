@@ -26,7 +26,7 @@ from quickstudy.apps.recommend.state import (
 )
 from quickstudy.apps.recommend.statistics import History
 from quickstudy.apps.recommend.storage import from_tree, opener_of, to_tree
-from quickstudy.artefacts.atomic import make_folder
+from quickstudy.artefacts.atomic import make_folder, reported
 from quickstudy.artefacts.sealed import read_sealed, write_sealed
 from quickstudy.errors import ArtefactError, DataError
 
@@ -289,7 +289,8 @@ class Recommender:
             ArtefactError: it cannot be written.
         """
         fields = {"items": self.items, "users": list(self.opener.users) if self.opener else []}
-        make_folder(Path(folder))
+        with reported("write", folder):
+            make_folder(Path(folder))
         write_sealed(Path(folder) / FILE, KIND, to_tree(self.reader, self.opener), fields)
 
     @classmethod
