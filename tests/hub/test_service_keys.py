@@ -6,8 +6,10 @@ import pytest
 from hub.asking import adapted, refused, some
 from hub.servers import serving
 from quickstudy import Client, ServiceError
-from quickstudy.hub.service import access
+from quickstudy.hub.runs import open_run
+from quickstudy.hub.service import access, runs
 from quickstudy.hub.store.keys import KeyRing
+from quickstudy.hub.store.runs import RunIndex, row_of_run
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +155,34 @@ def test_with_keys_any_host_and_page_may_ask(service, ring):
     _, token = ring.create("proxy", ["read"])
     headers = {"X-API-Key": token, "Host": "models.example", "Origin": "https://models.example"}
     assert service.http.get("/v1/models", headers=headers).status_code == 200
+
+
+def test_an_admin_sees_what_anybody_has_adapted(as_, service):
+    mine = adapted(as_("adapt"))["adapted_id"]
+    assert as_("adapt").get("/v1/adapted").json()["adapted"] == []
+    listed = as_("admin").get("/v1/adapted").json()["adapted"]
+    assert mine in [one["adapted_id"] for one in listed]
+
+
+def test_a_stream_of_events_ends_with_its_key(plain, ring, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(access, "REMEMBERED", 0.0)
+    monkeypatch.setattr(runs, "EVERY_SECONDS", 0.05)
+    store = str(tmp_path / "store.sqlite")
+    with closing(RunIndex(store)) as index:
+        running = row_of_run(open_run(trained))
+        running.id, running.folder, running.state = "f" * 32, "/elsewhere/a", "running"
+        running.origin = {**running.origin, "host": "elsewhere"}
+        index.put(running)
+    key, token = ring.create("follower", ["read"])
+    with serving(plain, keys=ring, store=store) as service:
+        headers = {"Authorization": f"Bearer {token}"}
+        path = f"/v1/runs/{'f' * 32}/events"
+        with service.http.stream("GET", path, headers=headers) as stream:
+            lines = stream.iter_lines()
+            assert next(lines).startswith("id: ")
+            ring.revoke(key.id)
+            assert "event: end" not in list(lines)
+        monkeypatch.setattr(runs, "STREAMS", 0)
+        _, token = ring.create("another", ["read"])
+        headers = {"Authorization": f"Bearer {token}"}
+        refused(service.http.get(path, headers=headers), 429, "followed already")

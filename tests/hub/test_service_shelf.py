@@ -79,8 +79,9 @@ def test_time_and_quota_hold_in_the_store(plain, shelf):
         service.clock.now += 99.5
         refused(service.http.get(f"/v1/adapted/{ids[1]}"), 404)
         assert service.http.get(f"/v1/adapted/{ids[2]}").status_code == 200
+        assert [kept.id for kept in shelf.of("local", service.clock.now)] == [ids[2]]
         shelf.purge(service.clock.now)
-        assert [kept.id for kept in shelf.of("local")] == [ids[2]]
+        assert [kept.id for kept in shelf.of(None, 0.0)] == [ids[2]]
 
 
 def test_what_is_of_another_model_is_not_answered(plain, shelf):

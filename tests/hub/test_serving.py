@@ -20,12 +20,19 @@ from quickstudy.hub.service.serving import Serving, Source, load
         (["--model", "a=MODEL", "--limit", "ways=many"], "--limit ways: Input should be a valid"),
         (["--model", "a=MODEL", "--limit", "deadline=nan"], "--limit deadline"),
         (["--model", "a=MODEL", "--port", "99999"], "cannot listen on 127.0.0.1, port 99999"),
-        (["--model", "a=MODEL", "--host", "no.such.host.example"], "needs an API key"),
+        (
+            ["--model", "a=MODEL", "--host", "no.such.host.example"],
+            "cannot listen on no.such.host.example",
+        ),
         (["--model", "a=MODEL", "--host", "0.0.0.0"], "quickstudy keys create"),
         (["--model", "a=MODEL", "--require-keys"], "--require-keys needs an API key"),
         (["--model", "a=MODEL", "--keep", "--store", "mysql://x/y"], "the store must be a file"),
         (["--model", "a=MODEL", "--device", "abacus"], "abacus"),
         (["--model", "a=MODEL", "--workers", "2"], "asked for with --keep"),
+        (
+            ["--model", "a=MODEL", "--workers", "2", "--keep", "--store", "/dev/null/x.sqlite"],
+            "cannot write /dev/null",
+        ),
         (["--model", "a=no/such/run", "--workers", "2", "--keep"], "there is no run no/such/run"),
     ],
 )

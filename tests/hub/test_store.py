@@ -300,3 +300,14 @@ def test_many_writers_wait_for_each_other(url, tmp_path):
     assert [one.returncode for one in done] == [0] * 16, [one.stderr for one in done]
     with closing(RunIndex(url)) as index:
         assert [row.step for row in index.all()] == [50] * 16
+
+
+def test_the_store_is_nobody_elses(tmp_path):
+    with closing(RunIndex(str(tmp_path / "a" / "store.sqlite"))):
+        assert (tmp_path / "a" / "store.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_password_is_not_said_again():
+    with pytest.raises(RunError, match="got 'mysql://me:") as said:
+        store_url("mysql://me:secret@db/x")
+    assert "secret" not in str(said.value)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,13 +52,18 @@ def adapt_and_ask(url, seed):
     return [one["label"] for one in said.json()["predictions"]]
 
 
+def counted(http, name):
+    said = httpx.get(f"{http.base_url}/metrics", timeout=60).text
+    return float(re.search(rf"^{re.escape(name)} (\S+)$", said, re.MULTILINE)[1])
+
+
 def test_they_answer_for_each_other_and_count_together(two):
     parent, http = two
     assert len(workers_of(parent)) == 2
     with ThreadPoolExecutor(8) as clients:
         said = list(clients.map(lambda seed: adapt_and_ask(http.base_url, seed), range(40)))
     assert said == [["a", "b", "c", "d"]] * 40
-    assert float(re.search(ADAPTED, http.get("/metrics").text)[1]) == 40
+    assert counted(http, ADAPTED) == 40
 
 
 def test_one_that_is_killed_is_replaced_and_loses_none(two):
@@ -68,8 +74,7 @@ def test_one_that_is_killed_is_replaced_and_loses_none(two):
     until(lambda: len(workers_of(parent) - {victim}) == 2)
     for id in ids:
         assert httpx.get(f"{http.base_url}/v1/adapted/{id}", timeout=60).status_code == 200
-    counts = httpx.get(f"{http.base_url}/metrics", timeout=60).text
-    assert float(re.search(ADAPTED, counts)[1]) == 4
+    assert counted(http, ADAPTED) == 4
 
 
 def test_all_are_replaced_one_by_one_and_requests_go_on(two):
@@ -81,7 +86,17 @@ def test_all_are_replaced_one_by_one_and_requests_go_on(two):
         assert adapt_and_ask(http.base_url, asked) == ["a", "b", "c", "d"]
         asked += 1
     assert asked > 0
-    assert len(workers_of(parent)) == 2
+    until(lambda: len(workers_of(parent)) == 2)
+    until(lambda: counted(http, "quickstudy_adapted") == 0)  # what the old ones held is gone
+    assert counted(http, ADAPTED) == asked
+
+
+def test_one_that_cannot_be_replaced_ends_the_service(plain, tmp_path):
+    model, store = shutil.copytree(plain["proto"], tmp_path / "model"), str(tmp_path / "s.sqlite")
+    with process(model, store, "--workers", "2", "--keep") as (parent, _):
+        (model / "manifest.json").unlink()
+        os.kill(min(workers_of(parent)), signal.SIGKILL)
+        assert parent.wait(60) == 2
 
 
 def test_none_outlives_the_process_that_minds_them(plain, tmp_path):

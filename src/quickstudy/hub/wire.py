@@ -1,12 +1,53 @@
 """What the service and its clients say to each other; imports no torch."""
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 from pydantic.config import JsonDict
 
-Label = Annotated[StrictStr, Field(min_length=1, max_length=200)] | StrictInt
+LABEL = (
+    "a label is text of 1 to 200 characters, none of them a control character, or a whole number"
+)
+
+
+def is_label(text: str) -> bool:
+    r"""Whether text may name a class; half a character, which no answer could carry, may not.
+
+    Examples:
+        >>> is_label("alpha"), is_label("al\0pha")
+        (True, False)
+    """
+    controls = any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+    return 0 < len(text) <= 200 and not controls
+
+
+def _label(given: Any, usual: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        found = usual(given)
+    except ValidationError:
+        raise ValueError(f"{LABEL}, got {given!r:.40}") from None
+    if isinstance(found, str) and not is_label(found):
+        raise ValueError(f"{LABEL}, got {found!r:.40}")
+    return found
+
+
+Label = Annotated[
+    Annotated[StrictStr, Field(min_length=1, max_length=200)]
+    | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)],
+    WrapValidator(_label),
+]
 """What a user calls a class."""
 Array = Annotated[
     list[Any],
@@ -18,7 +59,10 @@ Array = Annotated[
 ]
 Images = Annotated[
     list[StrictStr],
-    Field(description="Image files (PNG, JPEG, WebP, GIF, BMP, TIFF) of any size, each in base64."),
+    Field(
+        fail_fast=True,
+        description="Image files (PNG, JPEG, WebP, GIF, BMP, TIFF) of any size, each in base64.",
+    ),
 ]
 
 _STRICT = ConfigDict(extra="forbid")
@@ -65,8 +109,10 @@ class Support(Inputs):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_TWO_LETTERS]})
 
-    labels: list[Label] | None = None
-    targets: list[list[float]] | None = None
+    labels: Annotated[list[Label], Field(fail_fast=True)] | None = None
+    targets: (
+        Annotated[list[Annotated[list[float], Field(fail_fast=True)]], Field(fail_fast=True)] | None
+    ) = None
 
     @model_validator(mode="after")
     def _paired(self) -> "Support":

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from ipaddress import ip_address
 from typing import Any, Literal, NamedTuple, Protocol
 
 from fastapi import Request
@@ -16,8 +17,6 @@ Scope = Literal["read", "adapt", "admin"]
 ALL: frozenset[str] = frozenset({"read", "adapt", "admin"})
 LOCAL = "local"
 """The owner of what is adapted where no keys are asked for."""
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-"""Hosts that a browser on this machine asks for; another one's page asks for another."""
 REMEMBERED = 5.0
 """Seconds that a key counts as good without another look, so as long a revoked one may be used."""
 MOST_REMEMBERED = 1024
@@ -129,6 +128,21 @@ def decision(route: BaseRoute) -> Scope | None:
     return next((scope for scope in found if scope), None)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself, by name or number; other names could lead here too.
+
+    Examples:
+        >>> is_loopback("Localhost"), is_loopback("::1"), is_loopback("example.org")
+        (True, True, False)
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _token(request: Request) -> str | None:
     given = request.headers.get("authorization", "")
     kind, _, token = given.partition(" ")
@@ -145,7 +159,7 @@ def _from_here(request: Request) -> None:
     or a form that posts here, would open it to strangers.
     """
     host = request.headers.get("host", "")
-    if _name(host) not in LOOPBACK:
+    if not is_loopback(_name(host)):
         raise Refused(403, f"without keys only this machine is served, got the host {host[:80]!r}")
     origin = request.headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
@@ -155,5 +169,5 @@ def _from_here(request: Request) -> None:
 def _name(host: str) -> str:
     """A host without its port."""
     if host.startswith("["):
-        return host.partition("]")[0] + "]"
+        return host[1:].partition("]")[0]
     return host.partition(":")[0]

@@ -1,6 +1,7 @@
 """What the service does: adapts, answers, extends and forgets, for whoever may."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from torch import Tensor
 
+from quickstudy.errors import QuickstudyError
 from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.problems import Refused
 from quickstudy.hub.service.served import Known, Served
@@ -21,6 +23,7 @@ PURGE_SECONDS = 10.0
 TRIES = 5
 """Times that one extends what others extend at once, before it is told to come again."""
 _Lock = asyncio.Lock
+_logger = logging.getLogger(__name__)
 
 
 class Shelf(Protocol):
@@ -47,8 +50,8 @@ class Shelf(Protocol):
     def drop(self, id: str) -> None:
         """Keep it no longer."""
 
-    def of(self, owner: str) -> list[Kept]:
-        """An owner's, those made last first."""
+    def of(self, owner: str | None, now: float) -> list[Kept]:
+        """An owner's, or everybody's, that have not expired; those made last first."""
 
     def purge(self, now: float) -> None:
         """Keep what has expired no longer."""
@@ -113,7 +116,7 @@ class Adaptations:
                 self.shelf.put(held.kept, self.limits.adapted)
             return held
 
-        held = await self.work.do_steps(self.limits.deadline, learn)
+        held = await self.work.do_steps(learn)
         self.states.put(held)
         return held
 
@@ -140,7 +143,7 @@ class Adaptations:
                 raise Refused(422, f"at most {most} inputs are answered, got {len(x)}")
             return (yield from served.predict(held.learned, x, nearest))
 
-        return await self.work.do_steps(self.limits.deadline, answer)
+        return await self.work.do_steps(answer)
 
     async def extend(self, held: Held, read: Callable[[Served], Known]) -> Held:
         """Adapt again, to more examples as well; of several that extend at once none is lost.
@@ -165,7 +168,9 @@ class Adaptations:
                 # Another may have extended it while this one waited.
                 before = await self.find(held.id, owner)
                 call = partial(learn, before.kept)
-                after = await self.work.do_steps(self.limits.deadline, call)
+                after = await self.work.do_steps(call)
+                if self.shelf is None and self.states.get(held.id) is not before:
+                    raise _gone(held.id)
                 if after is not None:
                     self.states.put(after)
                     return after
@@ -184,34 +189,38 @@ class Adaptations:
         held = self.states.get(id)
         if self.shelf is not None:
             look = partial(self._current, self.shelf, id, held)
-            held = await self.work.do_steps(self.limits.deadline, look)
+            held = await self.work.do_steps(look)
             if held is None:
                 self.states.drop(id)
             elif held is not self.states.get(id):
                 self.states.put(held)
         if held is None or owner not in (None, held.kept.owner):
-            raise Refused(404, f"there is no adapted model {id[:40]!r}, or no longer")
+            raise _gone(id)
         return held
 
     async def forget(self, held: Held) -> None:
         """Forget what was adapted."""
         if self.shelf is not None:
-            await self.work.do(self.limits.deadline, partial(self.shelf.drop, held.id))
+            await self.work.do(partial(self.shelf.drop, held.id))
         self.states.drop(held.id)
 
-    async def of(self, owner: str) -> list[Kept]:
-        """What an owner has adapted, those made or used last first."""
+    async def of(self, owner: str | None) -> list[Kept]:
+        """What an owner, or where None everybody, has adapted; made or used last first."""
         if self.shelf is None:
             return [held.kept for held in self.states.of(owner)]
-        return await self.work.do(self.limits.deadline, partial(self.shelf.of, owner))
+        return await self.work.do(partial(self.shelf.of, owner, self.clock()))
 
     async def purge(self) -> None:
         """Forget, from time to time, what has expired; until cancelled."""
         while True:
             await asyncio.sleep(PURGE_SECONDS)
             self.states.purge()
-            if self.shelf is not None:
-                await self.work.do(self.limits.deadline, partial(self.shelf.purge, self.clock()))
+            if self.shelf is None:
+                continue
+            try:
+                await self.work.do(partial(self.shelf.purge, self.clock()))
+            except (Refused, QuickstudyError) as error:  # there is another time
+                _logger.warning("what has expired was not removed: %s", error)
 
     def _current(self, shelf: Shelf, id: str, held: Held | None) -> Steps[Held | None]:
         """What is held, or learned again where another process made or changed it."""
@@ -229,3 +238,7 @@ class Adaptations:
         now = self.clock()
         digest = served.info.digest
         return Kept(id, owner, served.name, digest, known, now, now + self.limits.live)
+
+
+def _gone(id: str) -> Refused:
+    return Refused(404, f"there is no adapted model {id[:40]!r}, or no longer")

@@ -15,7 +15,7 @@ from quickstudy import __version__
 from quickstudy.hub.service import inference, metrics, pages, routes, runs
 from quickstudy.hub.service.access import Access, Caller, Keys, allow
 from quickstudy.hub.service.adaptations import Adaptations
-from quickstudy.hub.service.bodies import LimitBody
+from quickstudy.hub.service.bodies import Deadline, LimitBody
 from quickstudy.hub.service.inference import InferRequest
 from quickstudy.hub.service.metrics import Counted, Metrics
 from quickstudy.hub.service.problems import answer_problems, refusals
@@ -52,12 +52,14 @@ def make_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(again) for again in (adaptations.purge(), counts.watch())]
-        yield
-        for task in tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        adaptations.work.close()
+        try:
+            yield
+        finally:
+            adaptations.work.close()
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     app = FastAPI(
         title="quickstudy",
@@ -72,6 +74,7 @@ def make_app(
     app.state.adaptations = adaptations
     app.state.access = Access(keys)
     app.state.store = store
+    app.state.streams = set()
     app.include_router(routes.router, tags=["adaptation"])
     app.include_router(inference.router, tags=["open inference protocol"])
     app.include_router(runs.router, tags=["runs"])
@@ -94,6 +97,7 @@ def make_app(
         return Response(counts.text(), media_type=metrics.MEDIA_TYPE)
 
     app.add_middleware(LimitBody, most=adaptations.limits.body)
+    app.add_middleware(Deadline, seconds=adaptations.limits.deadline)
     app.add_middleware(Counted, metrics=counts)
     app.add_middleware(Guarded)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]

@@ -1,13 +1,17 @@
 """What comes in a request: never more than is allowed, and in one of the forms that are known."""
 
+import asyncio
+import sys
 from typing import NamedTuple, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from quickstudy.hub.service.problems import Refused, faults, problem
+from quickstudy.hub.service.problems import Refused, faults, listed, problem
 
 T = TypeVar("T", bound=BaseModel)
 JSON, FORM = "application/json", "multipart/form-data"
@@ -58,6 +62,41 @@ class LimitBody:
         return f"a request may have {self.most} bytes, this one has more"
 
 
+class Deadline:
+    """Gives up requests that take too long to come or to be answered.
+
+    An answer that has begun, a stream of events say, may go on.
+
+    Args:
+        app: what is behind it.
+        seconds: from a request's arrival.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self.app = app
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self.seconds) as until:
+
+                async def noted(message: Message) -> None:
+                    until.reschedule(None)
+                    await send(message)
+
+                await self.app(scope, receive, noted)
+        except TimeoutError:
+            if not until.expired():
+                raise
+            said = f"this took longer than the {self.seconds:g} seconds it may"
+            headers = {"Retry-After": "5", "Connection": "close"}
+            await problem(503, said, scope["path"], headers)(scope, receive, send)
+
+
 async def read_json(request: Request, model: type[T]) -> T:
     """The body as what it is to be.
 
@@ -70,7 +109,7 @@ async def read_json(request: Request, model: type[T]) -> T:
     try:
         return model.model_validate_json(await request.body())
     except ValidationError as error:
-        broken = any(fault["type"] == "json_invalid" for fault in error.errors())
+        broken = any(fault["type"] == "json_invalid" for fault in listed(error))
         raise Refused(400 if broken else 422, faults(error)) from None
 
 
@@ -89,15 +128,37 @@ async def read_form(request: Request, most: int) -> list[Upload]:
     Raises:
         Refused: it has none, or more, or something else than files.
     """
-    async with request.form(max_files=most + 1, max_fields=1, max_part_size=1000) as form:
-        uploads = []
-        for name, part in form.multi_items():
-            if not isinstance(part, UploadFile):
-                raise Refused(422, f"wanted files, got text as {name[:80]!r}; files are NAME=@FILE")
-            uploads.append(Upload(name, await part.read()))
+    _, told = parse_options_header(request.headers.get("content-type"))
+    if told.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        raise Refused(415, f"wanted a form in UTF-8, got {told[b'charset'][:40]!r}")
+    parser = _InMemory(
+        request.headers, request.stream(), max_files=most + 1, max_fields=1, max_part_size=1000
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        many = error.message.startswith("Too many files")
+        said = f"at most {most} files are taken" if many else error.message
+        raise Refused(422 if many else 400, said) from None
+    try:
+        uploads = [await _upload(name, part) for name, part in form.multi_items()]
+    finally:
+        await form.close()
     if not uploads:
         raise Refused(422, "wanted files, got an empty form")
     return uploads
+
+
+async def _upload(name: str, part: UploadFile | str) -> Upload:
+    if not isinstance(part, UploadFile):
+        raise Refused(422, f"wanted files, got text as {name[:80]!r}; files are NAME=@FILE")
+    return Upload(name, await part.read())
+
+
+class _InMemory(MultiPartParser):
+    """Writes no file to the disk: what clients send is theirs, and bodies are short."""
+
+    spool_max_size = sys.maxsize
 
 
 def _kind(request: Request) -> str:

@@ -34,7 +34,9 @@ class InputTensor(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     name: Annotated[str, Field(max_length=200)]
-    shape: list[Annotated[int, Field(ge=0, le=1_000_000_000)]]
+    shape: Annotated[
+        list[Annotated[int, Field(ge=0, le=1_000_000_000)]], Field(max_length=8, fail_fast=True)
+    ]
     datatype: Datatype
     parameters: dict[str, Any] = {}
     data: Annotated[list[Any], Field(json_schema_extra={"items": {}})]
@@ -47,8 +49,8 @@ class InferRequest(BaseModel):
 
     id: str | None = None
     parameters: dict[str, Any] = {}
-    inputs: list[InputTensor]
-    outputs: list[dict[str, Any]] = []
+    inputs: Annotated[list[InputTensor], Field(max_length=8, fail_fast=True)]
+    outputs: Annotated[list[dict[str, Any]], Field(fail_fast=True)] = []
 
 
 class OutputTensor(BaseModel):
@@ -203,7 +205,7 @@ async def infer(
         learned = yield from served.adapt(served.know(support))
         return (yield from served.predict(learned, served.read(query)))
 
-    said = await serving.work.do_steps(serving.limits.deadline, answer)
+    said = await serving.work.do_steps(answer)
     return _response(model, asked.id, said)
 
 

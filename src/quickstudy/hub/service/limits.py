@@ -13,10 +13,12 @@ class Limits(BaseModel):
         queries: inputs of a question.
         deadline: seconds from a request's arrival to its answer.
         queue: requests that wait for the model; others are sent away.
-        adapted: states a key may have; the one it used longest ago gives way.
+        adapted: states a key may have; the one it used longest ago gives way, of those kept in the
+            store the one made or extended longest ago.
         live: seconds until a state is forgotten.
         memory: bytes that states in memory take together; those used longest ago give way.
         image: pixels of one image file.
+        pixels: pixels of all image files of a request.
 
     Examples:
         >>> Limits(ways=20).ways
@@ -35,3 +37,4 @@ class Limits(BaseModel):
     live: float = Field(default=3600.0, gt=0)
     memory: int = Field(default=1_000_000_000, ge=1_000_000)
     image: int = Field(default=16_000_000, ge=784)
+    pixels: int = Field(default=64_000_000, ge=784)

@@ -66,7 +66,7 @@ def faults(error: ValidationError | RequestValidationError) -> str:
         ...     print(faults(error))
         nearest: Input should be a valid boolean, unable to interpret input
     """
-    found = error.errors()
+    found = listed(error)
     said = []
     for fault in found[:_SHOWN]:
         where = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query"))
@@ -74,6 +74,13 @@ def faults(error: ValidationError | RequestValidationError) -> str:
         said.append(f"{where[:80]}: {what[:300]}" if where else what[:300])
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return "; ".join(said) + more
+
+
+def listed(error: ValidationError | RequestValidationError) -> Sequence[Any]:
+    """The faults that pydantic found, without what came: that may be long."""
+    if isinstance(error, RequestValidationError):
+        return error.errors()
+    return error.errors(include_url=False, include_input=False, include_context=False)
 
 
 def answer_problems(app: FastAPI) -> None:

@@ -13,6 +13,7 @@ from quickstudy.hub.service.bodies import FORM, JSON, is_form, read_form, read_j
 from quickstudy.hub.service.problems import Refused, refusals
 from quickstudy.hub.service.served import Known, Served
 from quickstudy.hub.wire import (
+    LABEL,
     Adapted,
     AdaptedList,
     ModelInfo,
@@ -20,6 +21,7 @@ from quickstudy.hub.wire import (
     Predictions,
     Query,
     Support,
+    is_label,
 )
 
 router = APIRouter(prefix="/v1")
@@ -95,8 +97,8 @@ async def adapt(model: str, request: Request, serving: Serving, caller: Adapter)
 
 @router.get("/adapted", responses=refusals(*_DENIED, 503, 429))
 async def list_adapted(serving: Serving, caller: Adapter) -> AdaptedList:
-    """What you have adapted."""
-    return AdaptedList(adapted=[kept.told() for kept in await serving.of(caller.owner)])
+    """What you have adapted; with an admin's key, what anybody has."""
+    return AdaptedList(adapted=[kept.told() for kept in await serving.of(caller.sees)])
 
 
 @router.get("/adapted/{adapted_id}", responses=refusals(*_DENIED, 404, 429, 503))
@@ -163,8 +165,8 @@ async def _support(request: Request, serving: Adaptations) -> Callable[[Served],
     uploads = await read_form(request, most)
     _few(len(uploads), most, "examples are taken")
     labels = [upload.name for upload in uploads]
-    if not all(0 < len(label) <= 200 for label in labels):
-        raise Refused(422, "the fields' names are the labels, of 1 to 200 characters")
+    if not all(map(is_label, labels)):
+        raise Refused(422, f"the fields' names are the labels, and {LABEL}")
     files = [upload.content for upload in uploads]
     return lambda served: served.labelled(served.pictures(files), labels)
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -27,6 +28,8 @@ POINTS = 500
 """Of a curve, at most: more than a screen shows."""
 EVERY_SECONDS = 1.0
 """Between two looks at a run that goes on."""
+STREAMS = 64
+"""Runs that are followed at the same time: each takes a look a second."""
 ENDED = "event: end\ndata: {}\n\n"
 _ID = re.compile(r"[0-9a-f]{4,32}")
 _FAILED = refusals(401, 403, 404, 503)
@@ -88,14 +91,33 @@ async def show_curve(
     return await _asked(request, lambda index: _curve(index, _checked(run_id), after))
 
 
-@router.get("/{run_id}/events", responses=_FAILED | {200: {"content": {"text/event-stream": {}}}})
+@router.get(
+    "/{run_id}/events",
+    responses=_FAILED | refusals(429) | {200: {"content": {"text/event-stream": {}}}},
+)
 async def follow(run_id: str, request: Request, caller: Reader) -> StreamingResponse:
     """The same as it goes, as server-sent events, until the run ends."""
+    streams: set[object] = request.app.state.streams
+    if len(streams) >= STREAMS:
+        raise Refused(
+            429, f"{STREAMS} runs are followed already, as many as may", {"Retry-After": "5"}
+        )
     first = await _asked(request, lambda index: _curve(index, _checked(run_id), 0))
     return StreamingResponse(_events(request, run_id, first), media_type="text/event-stream")
 
 
 async def _events(request: Request, run_id: str, curve: Curve) -> AsyncIterator[str]:
+    """Events until the run has ended; they break off where the store or the key does not answer."""
+    streams: set[object] = request.app.state.streams
+    streams.add(request)
+    try:
+        async for event in _looks(request, run_id, curve):
+            yield event
+    finally:
+        streams.discard(request)
+
+
+async def _looks(request: Request, run_id: str, curve: Curve) -> AsyncIterator[str]:
     last = 0
     while True:
         last = curve.points[-1].step if curve.points else last
@@ -105,9 +127,13 @@ async def _events(request: Request, run_id: str, curve: Curve) -> AsyncIterator[
             return
         await asyncio.sleep(EVERY_SECONDS)
         try:
+            await request.app.state.access.caller(request, "read")  # it may have been revoked
             curve = await _asked(request, partial(_curve, run_id=run_id, after=last))
-        except (Refused, StoreError):  # the answer has begun, so it can only end
-            yield ENDED
+        except StoreError:
+            return
+        except Refused as refused:  # the answer has begun, so it can only end
+            if refused.status == HTTPStatus.NOT_FOUND:
+                yield ENDED
             return
 
 
@@ -126,7 +152,8 @@ def _curve(index: RunIndex, run_id: str, after: int) -> Curve:
     row = described(index, run_id)
     rows: list[dict[str, Any]] = []
     if row["state"] != "missing" and Path(row["folder"]).is_dir():
-        rows = [one for one in open_run(row["folder"]).metrics() if one["step"] > after]
+        told = open_run(row["folder"]).metrics()
+        rows = [one for one in told if isinstance(one.get("step"), int) and one["step"] > after]
     return Curve(points=_thinned(rows), metric=row["metric"], state=row["state"])
 
 

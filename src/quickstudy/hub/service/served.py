@@ -4,13 +4,15 @@ import base64
 import binascii
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quickstudy.artefacts.manifest import Manifest
@@ -31,6 +33,8 @@ from quickstudy.hub.service.work import Steps, Wish
 from quickstudy.hub.tables import reading_of
 from quickstudy.hub.wire import Inputs, ModelInfo, Nearest, Prediction, Predictions, Support
 from quickstudy.learners.embedding import EmbeddingLearner
+
+T = TypeVar("T")
 
 
 class Known(NamedTuple):
@@ -206,17 +210,22 @@ class Served:
         """
         if not isinstance(self.reading, Preprocessing):
             raise TaskError(f"the model {self.name} was not trained on images, so it reads none")
-        pixels = []
-        for number, file in enumerate(files):
-            try:
-                with opened(io.BytesIO(file)) as image:
-                    area = image.width * image.height
-                if area > self.limits.image:
-                    raise Unreadable(f"{area} pixels; at most {self.limits.image} are taken")
-                pixels.append(prepare(decode(io.BytesIO(file)), self.reading))
-            except Unreadable as reason:
-                raise Unreadable(f"image {number} cannot be used: {reason}") from None
-        return torch.from_numpy(np.stack(pixels))
+        areas = [_each(number, self._area, file) for number, file in enumerate(files)]
+        if sum(areas) > self.limits.pixels:
+            most = self.limits.pixels
+            raise Refused(422, f"the images have {sum(areas)} pixels; at most {most} are taken")
+        read = partial(_prepared, self.reading)
+        return torch.from_numpy(
+            np.stack([_each(number, read, file) for number, file in enumerate(files)])
+        )
+
+    def _area(self, file: bytes) -> int:
+        """The pixels of an image file, as its head says: nothing is unpacked."""
+        with opened(io.BytesIO(file)) as image:
+            area = image.width * image.height
+        if area > self.limits.image:
+            raise Unreadable(f"{area} pixels; at most {self.limits.image} are taken")
+        return area
 
     def embed(self, x: Tensor) -> Float[Tensor, "n d"]:
         """Embeddings of inputs, each as if it were alone."""
@@ -294,6 +303,18 @@ def _answer(told: dict[str, object]) -> Prediction:
     """One row's answer; the values of a model of numbers have another name on the wire."""
     values = told.pop("predictions", None)
     return Prediction.model_construct(**told, values=values)  # type: ignore[arg-type]
+
+
+def _prepared(reading: Preprocessing, file: bytes) -> NDArray[np.uint8]:
+    return prepare(decode(io.BytesIO(file)), reading)
+
+
+def _each(number: int, read: Callable[[bytes], T], file: bytes) -> T:
+    """What is read from an image file; of one that cannot be used, its number is told."""
+    try:
+        return read(file)
+    except Unreadable as reason:
+        raise Unreadable(f"image {number} cannot be used: {reason}") from None
 
 
 def _unwrapped(text: str, number: int) -> bytes:

@@ -4,7 +4,6 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 
 from quickstudy.errors import RunError
+from quickstudy.hub.service.access import is_loopback
 from quickstudy.hub.service.adaptations import Adaptations
 from quickstudy.hub.service.app import make_app
 from quickstudy.hub.service.limits import Limits
@@ -72,7 +72,7 @@ class Serving(BaseModel):
     @property
     def asks_keys(self) -> bool:
         """Whether a key is asked for: always, where others could reach it."""
-        return self.keys or not _is_loopback(self.host)
+        return self.keys or not is_loopback(self.host)
 
 
 def serve(serving: Serving, told: Callable[[str], None]) -> None:
@@ -86,9 +86,9 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
         QuickstudyError: a model that cannot be loaded, an address that cannot be used, or no keys
             where others could reach it.
     """
-    check_reach(serving)
-    models = load(serving)
     with listening(serving.host, serving.port) as heard:
+        check_reach(serving)
+        models = load(serving)
         server = uvicorn.Server(config_of(app_of(serving, models)))
         told(address(heard))
         server.run(sockets=[heard])
@@ -124,8 +124,7 @@ def load(serving: Serving) -> dict[str, Served]:
 
 def app_of(serving: Serving, models: Mapping[str, Served]) -> FastAPI:
     """The application that serves these models."""
-    cores = max(1, (os.cpu_count() or 1) // serving.workers)
-    work = Work(serving.threads or cores, serving.limits.queue)
+    work = Work(serving.threads or max(1, _cores() // serving.workers), serving.limits.queue)
     shelf = StoreShelf(serving.store) if serving.keep else None
     ring = KeyRing(serving.store) if serving.asks_keys else None
     return make_app(Adaptations(models, serving.limits, work, shelf), ring, serving.store)
@@ -174,10 +173,7 @@ def address(heard: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    may = getattr(os, "sched_getaffinity", None)
+    return len(may(0)) if may else os.cpu_count() or 1

@@ -1,6 +1,7 @@
 """What was adapted, kept in the store: a restart loses none, and several services share it."""
 
 from quickstudy.artefacts.tensors import from_bytes, to_bytes
+from quickstudy.errors import ArtefactError, StoreError
 from quickstudy.hub.service.served import Known
 from quickstudy.hub.service.states import Kept
 from quickstudy.hub.store.adapted import AdaptedStore
@@ -45,9 +46,9 @@ class StoreShelf:
         """Keep it no longer."""
         self._store.drop(id)
 
-    def of(self, owner: str) -> list[Kept]:
-        """An owner's, those made last first."""
-        return [_kept(row) for row in self._store.of(owner)]
+    def of(self, owner: str | None, now: float) -> list[Kept]:
+        """An owner's, or everybody's, that have not expired; those made last first."""
+        return [_kept(row) for row in self._store.of(owner, now)]
 
     def purge(self, now: float) -> None:
         """Keep what has expired no longer."""
@@ -74,7 +75,10 @@ def _row(kept: Kept) -> AdaptedRow:
 
 
 def _kept(row: AdaptedRow) -> Kept:
-    tensors = from_bytes(row.examples, f"the store's {row.id}")
+    try:
+        tensors = from_bytes(row.examples, f"the store's {row.id}")
+    except ArtefactError as error:  # whoever asks is not to blame
+        raise StoreError(str(error)) from None
     labels = None if row.labels is None else tuple(row.labels)
     known = Known(tensors["x"], tensors["y"], labels)
     return Kept(row.id, row.owner, row.model, row.digest, known, row.made, row.expires)

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -102,7 +102,6 @@ class States:
         self.forgotten = {"expired": 0, "quota": 0, "memory": 0}
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._owners: dict[str, OrderedDict[str, None]] = {}
-        self._ends: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -114,11 +113,12 @@ class States:
         """Hold something, in place of what has its id; what had to go for it."""
         self.drop(held.id)
         self._held[held.id] = held
-        self._ends[held.id] = held.kept.expires
         self.bytes += held.bytes
         mine = self._owners.setdefault(held.kept.owner, OrderedDict())
         mine[held.id] = None
-        gone = self.purge()
+        gone = []
+        if len(mine) > self.limits.adapted:
+            gone += self._purge(mine)
         while len(mine) > self.limits.adapted:
             gone.append(self._forget(next(iter(mine)), "quota"))
         while self.bytes > self.limits.memory and len(self._held) > 1:
@@ -143,23 +143,25 @@ class States:
         if held is None:
             return
         self.bytes -= held.bytes
-        del self._ends[id]
         mine = self._owners[held.kept.owner]
         del mine[id]
         if not mine:
             del self._owners[held.kept.owner]
 
-    def of(self, owner: str) -> list[Held]:
-        """An owner's, those used last first."""
+    def of(self, owner: str | None) -> list[Held]:
+        """An owner's, or everybody's, those used last first."""
         self.purge()
-        return [self._held[id] for id in reversed(self._owners.get(owner, ()))]
+        ids = self._held if owner is None else self._owners.get(owner, ())
+        return [self._held[id] for id in reversed(ids)]
 
     def purge(self) -> list[Held]:
-        """Forget those whose time is over; all live as long, so those put first end first."""
-        now, gone = self.clock(), []
-        while self._ends and self._ends[first := next(iter(self._ends))] <= now:
-            gone.append(self._forget(first, "expired"))
-        return gone
+        """Forget those whose time is over."""
+        return self._purge(self._held)
+
+    def _purge(self, ids: Iterable[str]) -> list[Held]:
+        now = self.clock()
+        over = [id for id in ids if self._held[id].kept.expires <= now]
+        return [self._forget(id, "expired") for id in over]
 
     def _forget(self, id: str, why: str) -> Held:
         held = self._held[id]

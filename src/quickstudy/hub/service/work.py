@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -69,31 +70,25 @@ class Work:
             name = f"quickstudy-work-{number}"
             threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    async def do(self, deadline: float, call: Callable[[], T]) -> T:
+    async def do(self, call: Callable[[], T]) -> T:
         """What a function returns, or raises, called in one of the threads.
 
-        Args:
-            deadline: seconds to wait for it, its time in the queue included. One that runs by then
-                runs on, and its answer is lost.
-            call: the function.
+        Whoever gives up waiting takes it from the queue; if it runs by then, it runs on, and its
+        answer is lost.
 
         Raises:
-            Refused: 429 where the queue is full, 503 where it took too long.
+            Refused: 429 where the queue is full.
         """
-        result: T = await self._done(deadline, call, together=False)
+        result: T = await self._done(call, together=False)
         return result
 
-    async def do_steps(self, deadline: float, call: Callable[[], Steps[T]]) -> T:
-        """The same of a job that wants embeddings.
-
-        Args:
-            deadline: as for `do`.
-            call: returns the job.
+    async def do_steps(self, call: Callable[[], Steps[T]]) -> T:
+        """The same of a job that wants embeddings, which the function returns.
 
         Raises:
             Refused: as for `do`.
         """
-        result: T = await self._done(deadline, call, together=True)
+        result: T = await self._done(call, together=True)
         return result
 
     def close(self) -> None:
@@ -105,7 +100,7 @@ class Work:
             self._waiting.clear()
             self._news.notify_all()
 
-    async def _done(self, deadline: float, call: Callable[[], Any], together: bool) -> Any:
+    async def _done(self, call: Callable[[], Any], together: bool) -> Any:
         if self.pending >= self.threads + self.queue:
             raise Refused(
                 429,
@@ -120,11 +115,12 @@ class Work:
             self._waiting.append(job)
             self._news.notify()
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(job.future), deadline)
-        except TimeoutError:
-            raise Refused(
-                503, f"this took longer than the {deadline:g} seconds it may", {"Retry-After": "5"}
-            ) from None
+            return await asyncio.wrap_future(job.future)
+        except asyncio.CancelledError:
+            # What it holds, a request's body, is not to lie here until a thread comes by.
+            with self._news, suppress(ValueError):
+                self._waiting.remove(job)
+            raise
 
     def _less(self) -> None:
         self.pending -= 1

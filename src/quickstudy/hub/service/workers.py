@@ -1,18 +1,22 @@
 """A service of several processes at one address; they share what is adapted through the store."""
 
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from quickstudy.errors import RunError
+from quickstudy.errors import QuickstudyError, RunError
 from quickstudy.hub.service.metrics import FOLDER
 from quickstudy.hub.service.serving import (
     Serving,
@@ -23,16 +27,18 @@ from quickstudy.hub.service.serving import (
     listening,
     load,
 )
+from quickstudy.hub.service.shelf import StoreShelf
 
-START_SECONDS = 120
+START_SECONDS = 60
 """How long a process may take to be ready, or to answer at all."""
+_logger = logging.getLogger(__name__)
 
 
 def serve_many(serving: Serving, told: Callable[[str], None]) -> None:
     """Serve by `serving.workers` processes until told to stop.
 
-    One that dies is replaced; on SIGHUP each is replaced by a new one, one after the other, and no
-    request is lost.
+    One that dies is replaced; on SIGHUP each is replaced by a new one, one after the other, while
+    the others answer.
 
     Args:
         serving: what, and how.
@@ -46,12 +52,13 @@ def serve_many(serving: Serving, told: Callable[[str], None]) -> None:
             f"{serving.workers} workers share what is adapted through the store, which is asked "
             "for with --keep; or let one process use all cores by its threads"
         )
-    check_reach(serving)
-    load(serving)  # what is wrong with a model is said once, here
     with (
         listening(serving.host, serving.port) as heard,
         TemporaryDirectory(prefix="quickstudy-metrics-") as folder,
     ):
+        check_reach(serving)
+        load(serving)  # what is wrong with a model, or the store, is said once, here
+        StoreShelf(serving.store).close()
         os.environ[FOLDER] = folder
         config = config_of(partial(_app, serving))
         config.factory, config.workers = True, serving.workers
@@ -67,29 +74,41 @@ def serve_many(serving: Serving, told: Callable[[str], None]) -> None:
 
 
 class _Workers(Multiprocess):
-    """Processes that are counted no more once they are gone."""
+    """Processes that say when all are ready, and are counted no more once they are gone."""
 
     all_ready: Callable[[], None]
-    failed = False
-
-    def init_processes(self) -> None:
-        super().init_processes()
-        if all(process.wait_until_ready(START_SECONDS) for process in self.processes):
-            self.all_ready()
+    said = failed = False
 
     def keep_subprocess_alive(self) -> None:
-        before, told_to_stop = list(self.processes), self.should_exit.is_set()
+        told_to_stop = self.should_exit.is_set()
         super().keep_subprocess_alive()
         self.failed = self.should_exit.is_set() and not told_to_stop
-        for process in before:
-            if process not in self.processes and process.pid is not None:
-                mark_process_dead(process.pid, os.environ[FOLDER])  # type: ignore[no-untyped-call]
+        self._count_no_more()
+        if not self.said and all(process.is_ready(timeout=0.1) for process in self.processes):
+            self.said = True
+            self.all_ready()
+
+    def restart_all(self) -> None:
+        super().restart_all()
+        self._count_no_more()
+
+    def _count_no_more(self) -> None:
+        """Forget what processes that are gone held last."""
+        live = {str(process.pid) for process in self.processes}
+        for file in Path(os.environ[FOLDER]).glob("gauge_live*.db"):
+            pid = file.stem.rpartition("_")[2]
+            if pid not in live:
+                mark_process_dead(pid, os.environ[FOLDER])  # type: ignore[no-untyped-call]
 
 
 def _app(serving: Serving) -> FastAPI:
     """The application of one of the processes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    return app_of(serving, load(serving))
+    try:
+        return app_of(serving, load(serving))
+    except QuickstudyError as error:
+        _logger.error("a process of the service cannot start: %s", error)
+        sys.exit(STARTUP_FAILURE)
 
 
 def _end_with_parent() -> None:

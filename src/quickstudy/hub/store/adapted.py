@@ -1,6 +1,7 @@
 """What services have adapted, kept so that a restart loses none and several processes share it."""
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
 
 from quickstudy.hub.store.sessions import Sessions
 from quickstudy.hub.store.tables import AdaptedRow
@@ -30,6 +31,7 @@ class AdaptedStore:
             RunError: the store cannot be used.
         """
         with self._sessions.writing() as session:
+            _alone(session, row.owner)
             session.add(row)
             session.flush()
             mine = select(AdaptedRow.id).where(AdaptedRow.owner == row.owner)
@@ -70,13 +72,15 @@ class AdaptedStore:
         with self._sessions.reading() as session:
             return session.scalar(select(AdaptedRow.made).where(AdaptedRow.id == id))
 
-    def of(self, owner: str) -> list[AdaptedRow]:
-        """An owner's, those made last first.
+    def of(self, owner: str | None, now: float) -> list[AdaptedRow]:
+        """An owner's, or everybody's, that have not expired; those made last first.
 
         Raises:
             RunError: the store cannot be used.
         """
-        wanted = select(AdaptedRow).where(AdaptedRow.owner == owner)
+        wanted = select(AdaptedRow).where(AdaptedRow.expires > now)
+        if owner is not None:
+            wanted = wanted.where(AdaptedRow.owner == owner)
         with self._sessions.reading() as session:
             return list(session.scalars(wanted.order_by(AdaptedRow.made.desc(), AdaptedRow.id)))
 
@@ -97,3 +101,9 @@ class AdaptedStore:
         """
         with self._sessions.writing() as session:
             session.execute(delete(AdaptedRow).where(AdaptedRow.expires <= now))
+
+
+def _alone(session: Session, owner: str) -> None:
+    """Of several that put for one owner at once, one after another, so that each counts all."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext(owner))))

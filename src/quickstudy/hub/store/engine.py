@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,8 +60,9 @@ def store_url(given: str | None = None) -> URL:
 
 
 def _no_url(told: str) -> RunError:
+    shown = re.sub(r"(://[^/@]*:)[^/@]*@", r"\1***@", told)
     return RunError(
-        f"the store must be a file, sqlite:///FILE or postgresql://USER@HOST/NAME, got {told!r}"
+        f"the store must be a file, sqlite:///FILE or postgresql://USER@HOST/NAME, got {shown!r}"
     )
 
 
@@ -96,9 +98,12 @@ def _options(url: URL) -> dict[str, Any]:
 def _settle_sqlite(engine: Engine, url: URL) -> None:
     """A file that many processes write to at once: readers beside a writer, writers in a row."""
     if url.database and url.database != ":memory:":
-        folder = Path(url.database).absolute().parent
-        with reported("write", folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        file = Path(url.database).absolute()
+        with reported("write", file.parent):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():  # it will hold what clients send, which is nobody else's
+            with reported("write", file):
+                file.touch(mode=0o600)
 
     @event.listens_for(engine, "connect")
     def connect(connection: sqlite3.Connection, _: object) -> None:
