@@ -1,8 +1,10 @@
 import io
 import json
+import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -134,20 +136,29 @@ def test_a_service_that_is_not_there(monkeypatch):
 
 
 class Moody(BaseHTTPRequestHandler):
-    """Answers as it was told, then well."""
+    """Answers as it was told, then well; None is to do it and hang up."""
 
     def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append(self.path)
+        self.server.keys.append(self.headers.get("Authorization"))
         status = self.server.moods.pop(0) if self.server.moods else 200
-        body = json.dumps({"predictions": [], "transductive": False, "detail": f"mood {status}",
+        if status is None:
+            self.close_connection = True
+            return
+        body = json.dumps({"predictions": [], "transductive": False, "models": [],
+                           "detail": f"mood {status} {self.headers.get('Authorization')}",
                            "adapted_id": "x", "model": "m", "labels": [], "counts": [],
                            "created_at": "2026-01-01T00:00:00Z",
                            "expires_at": "2026-01-01T00:00:00Z"}).encode()  # fmt: skip
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        for wait in self.server.waits:
+            self.send_header("Retry-After", wait)
         self.end_headers()
         self.wfile.write(body)
+
+    do_GET = do_DELETE = do_POST  # noqa: N815
 
     def log_message(self, *said):
         pass
@@ -157,7 +168,7 @@ class Moody(BaseHTTPRequestHandler):
 def moody(monkeypatch):
     monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
-    server.asked, server.moods = [], []
+    server.asked, server.moods, server.keys, server.waits = [], [], [], []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -166,8 +177,8 @@ def moody(monkeypatch):
     server.server_close()
 
 
-def of(server):
-    return Client(f"http://127.0.0.1:{server.server_port}")
+def of(server, **how):
+    return Client(f"http://127.0.0.1:{server.server_port}", **how)
 
 
 @pytest.mark.parametrize("moods", [[429], [503, 503], [502, 504, 429]])
@@ -197,6 +208,118 @@ def test_it_gives_up_in_the_end(moody):
         with pytest.raises(ServiceError, match="mood 503"):
             predictor.predict(some(1))
     assert len(moody.asked) == 1 + module.TRIES
+
+
+def test_what_may_have_been_done_is_not_done_twice(moody):
+    with of(moody) as client:
+        moody.moods[:] = [None]
+        with pytest.raises(ServiceError, match="cannot be reached"):
+            client.adapt("m", {"a": some(1)})
+        assert len(moody.asked) == 1
+        moody.moods[:] = [None, 502]
+        assert client.models() == []
+        assert len(moody.asked) == 4
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 413, 422, 500])
+def test_the_callers_mistakes_are_not_asked_again(moody, status):
+    moody.moods[:] = [status]
+    with of(moody) as client, pytest.raises(ServiceError, match=f"mood {status}"):
+        client.models()
+    assert len(moody.asked) == 1
+
+
+@pytest.mark.parametrize("lost", [None, 503])
+def test_to_forget_what_an_earlier_try_forgot_is_no_error(moody, lost):
+    with of(moody) as client:
+        predictor = client.adapt("m", {"a": some(1)})
+        moody.moods[:] = [lost, 404]
+        predictor.forget()
+        for moods in ([404], [429, 404]):  # nothing of this was done by an earlier try
+            moody.moods[:] = moods
+            with pytest.raises(ServiceError, match="mood 404"):
+                predictor.forget()
+
+
+def test_a_service_that_takes_requests_and_never_answers_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with Client(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.5) as client:
+            begun = time.monotonic()
+            with pytest.raises(ServiceError, match="cannot be reached: timed out"):
+                client.models()
+        assert 0.5 <= time.monotonic() - begun < 2.2
+
+
+def test_who_is_told_to_wait_longer_than_it_may_take_gives_up_at_once(moody):
+    moody.moods[:], moody.waits[:] = [503], ["5"]
+    begun = time.monotonic()
+    with of(moody, timeout=1) as client, pytest.raises(ServiceError, match="mood 503"):
+        client.models()
+    assert time.monotonic() - begun < 4
+
+
+def test_an_answer_of_something_else_is_one_line(moody):
+    with of(moody) as client, pytest.raises(ServiceError, match="a quickstudy service") as caught:
+        client.model("m")
+    assert "\n" not in str(caught.value)
+
+
+def test_blanks_around_a_key_do_not_count(moody):
+    with of(moody, key=" qs_secret\r\n") as client:
+        client.models()
+    assert moody.keys == ["Bearer qs_secret"]
+
+
+@pytest.mark.parametrize("key", ["qs_sec ret", "qs_sec\nret", "qs_secr\u00e9t", b"qs_secret"])
+def test_what_no_header_can_carry_is_no_key(key):
+    with pytest.raises(ServiceError, match="key") as caught:
+        Client("http://localhost:1", key=key)
+    assert "sec" not in str(caught.value)
+
+
+def test_no_error_shows_the_key(moody):
+    moody.moods[:] = [401]
+    with of(moody, key="qs_secret") as client, pytest.raises(ServiceError) as caught:
+        client.models()
+    assert str(caught.value) == "mood 401 Bearer (the key)"
+    with pytest.raises(ServiceError) as caught:
+        Client("qs_secret", "http://localhost:1")
+    assert "qs_secret" not in str(caught.value)
+
+
+def test_a_user_in_the_address_is_not_shown_and_goes_with_no_key():
+    assert Client("http://me:secret@localhost:1/").url == "http://localhost:1"
+    with pytest.raises(ServiceError, match="wanted one of the two"):
+        Client("http://me:secret@localhost:1", "qs_secret")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:8101", "localhost:8101", "ftp://x", "http://", "http://[::1", "http://a:99999",
+     "http://a..b", "http://a/?b", None],
+)  # fmt: skip
+def test_an_address_has_a_scheme_and_a_host(url):
+    with pytest.raises(ServiceError, match="an address is like http://localhost:8008") as caught:
+        Client(url)
+    assert str(caught.value).endswith(f"got {url!r}")
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), None, True, "5"])
+def test_a_timeout_is_seconds(timeout):
+    with pytest.raises(ServiceError, match="a timeout is seconds"):
+        Client("http://localhost:1", timeout=timeout)
+
+
+def test_any_positive_time_is_a_timeout(moody):
+    for timeout in (1, np.float32(2.5), 1e300):
+        with of(moody, timeout=timeout) as client:
+            assert client.models() == []
+
+
+@pytest.mark.parametrize("name", [3, None, "", ".."])
+def test_a_model_has_a_name(name):
+    with pytest.raises(ServiceError, match="a model's name, or an id, is a string"):
+        Client("http://localhost:1").adapt(name, {"a": [[0]]})
 
 
 def test_a_client_loads_no_torch():
