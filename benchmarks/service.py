@@ -7,13 +7,16 @@
 
 Starts a service of its own on a free port of this machine, with an untrained ProtoNet on the usual
 backbone (what it has learned does not change what it costs), and stops it at the end. The bare
-learner's throughput is measured in this process, before and after, by as many threads as the
-service has; the clients share the cores with the service.
+learner's throughput and CPU are measured in this process, before and after, by as many threads as
+the service has; the clients share the cores with the service. What is printed holds the figures to
+reach, "wanted", and the names of those that are not reached, "missed"; any is exit status 1.
 """
 
 import argparse
 import asyncio
 import json
+import math
+import operator
 import os
 import re
 import resource
@@ -22,17 +25,48 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 WAYS, SIDE, ALONE, BARE_SECONDS = 5, 28, 300, 3.0
-QUEUE, LIVE = 256, 60
+QUEUE, OVERLOAD_SECONDS, LIVE = 256, 10.0, 20.0
+UNLIMITED = 1_000_000
+"""A quota that nobody reaches in `LIVE` seconds: time alone is to end the states of a long run."""
+CONNECTION_MB = 2 * (65_536 + 12_000) / 1e6
+"""What one client more may cost in memory. For each connection uvicorn holds 64 KiB at most that
+nobody has read yet, and a request here has 12 KB; as much again is for what holds them together and
+for the allocator. More than this, and it is not by connections that memory grows."""
+
+Wanted = Mapping[str, tuple[str, float]]
+SIGNS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge}
+LOAD: Wanted = {
+    "errors": ("<=", 0),
+    "alone_p50_ms": ("<=", 15),
+    "share_of_bare": (">=", 0.7),
+    "added_cpu_ms_per_task": ("<=", 2),
+}
+OVERLOAD: Wanted = {
+    "other_statuses": ("<=", 0),
+    "refused": (">=", 1),  # or it was no overload
+    "health_p99_ms": ("<", 100),
+    "memory_mb_per_client": ("<=", CONNECTION_MB),
+}
+ENDURANCE: Wanted = {
+    "errors": ("<=", 0),
+    "memory_growth": ("<", 0.05),
+    "states_past_their_time": ("<=", 0),
+    "states_left": ("<=", 0),
+    "states_asked": (">=", 1),  # these two: or nothing was learned of their time
+    "states_evicted": ("<=", 0),
+}
 
 
 def main() -> None:
@@ -44,18 +78,28 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    adapted = UNLIMITED if args.minutes else 4 * args.clients
+    told = ["--threads", str(args.threads), "--limit", f"adapted={adapted}"]
+    told += ["--limit", f"queue={QUEUE}"] + (["--limit", f"live={LIVE}"] if args.minutes else [])
     with tempfile.TemporaryDirectory() as folder:
         learner = save_model(Path(folder) / "model")
-        told = ["--limit", f"adapted={4 * args.clients}", "--threads", str(args.threads)]
-        told += ["--limit", f"live={LIVE}"] if args.minutes else []
         with service(Path(folder), told) as (host, port, process):
             if args.overload:
-                figures = asyncio.run(overload(host, port, process))
+                figures = judged(asyncio.run(overload(host, port, process)), OVERLOAD)
             elif args.minutes:
-                figures = asyncio.run(endurance(host, port, process, 60 * args.minutes))
+                made = asyncio.run(endurance(host, port, process, 60 * args.minutes))
+                figures = judged(made, ENDURANCE)
             else:
-                figures = measure(learner, host, port, process, args)
+                figures = judged(measure(learner, host, port, process, args), LOAD)
     print(json.dumps(figures, indent=None if args.json else 1))
+    sys.exit(1 if figures["missed"] else 0)
+
+
+def judged(figures: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """The figures, those to reach, and the names of those that are not reached."""
+    missed = [name for name, (sign, edge) in wanted.items() if not SIGNS[sign](figures[name], edge)]
+    told = {name: f"{sign} {edge:g}" for name, (sign, edge) in wanted.items()}
+    return {**figures, "wanted": told, "missed": missed}
 
 
 def save_model(folder: Path) -> Any:
@@ -76,33 +120,36 @@ def service(folder: Path, told: list[str]) -> Iterator[tuple[str, int, subproces
     """Host, port and process of a service."""
     command = [sys.executable, "-m", "quickstudy", "serve", "--model", f"chars={folder / 'model'}",
                "--port", "0", "--store", str(folder / "store.sqlite"), "--json", *told]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if found := re.search(r"http://([\d.]+):(\d+)", line):
-                break
-        else:
-            raise SystemExit("the service did not begin")
-        yield found[1], int(found[2]), process
-    finally:
-        process.terminate()
-        process.wait(60)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if found := re.search(r"http://([\d.]+):(\d+)", line):
+                    break
+            else:
+                raise SystemExit("the service did not begin")
+            yield found[1], int(found[2]), process
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def measure(
     learner: Any, host: str, port: int, process: subprocess.Popen, args: argparse.Namespace
 ) -> dict[str, Any]:
     """All figures of one service."""
-    bare = [bare_rate(learner, args.threads)]
+    bare = [bare_costs(learner, args.threads)]
     asyncio.run(turns(host, port, 1, 30))  # what is made once is made now
     alone, _, _ = asyncio.run(turns(host, port, 1, ALONE))
     before = cpu_seconds(process.pid)
     many, statuses, seconds = asyncio.run(turns(host, port, args.clients, args.requests))
     cpu = cpu_seconds(process.pid) - before
-    bare.append(bare_rate(learner, args.threads))
-    rate = args.requests / seconds
-    both = [a + p for a, p in alone]
+    bare.append(bare_costs(learner, args.threads))
+    bare_rate, bare_cpu = (statistics.mean(both) for both in zip(*bare, strict=True))
+    rate, cpu = args.requests / seconds, cpu / args.requests
     return {
         "errors": sum(n for status, n in statuses.items() if status not in (200, 201)),
         "statuses": {str(status): n for status, n in sorted(statuses.items())},
@@ -110,11 +157,13 @@ def measure(
         "requests": args.requests,
         **percentiles("adapt", [a for a, _ in many]),
         **percentiles("predict", [p for _, p in many]),
-        **percentiles("alone", both),
+        **percentiles("alone", [a + p for a, p in alone]),
         "tasks_per_s": round(rate, 1),
-        "bare_tasks_per_s": round(statistics.mean(bare), 1),
-        "share_of_bare": round(rate / statistics.mean(bare), 3),
-        "service_cpu_ms_per_task": round(1000 * cpu / args.requests, 2),
+        "bare_tasks_per_s": round(bare_rate, 1),
+        "share_of_bare": round(rate / bare_rate, 3),
+        "service_cpu_ms_per_task": round(1000 * cpu, 2),
+        "bare_cpu_ms_per_task": round(1000 * bare_cpu, 2),
+        "added_cpu_ms_per_task": round(1000 * (cpu - bare_cpu), 2),
         "memory_mb": memory_mb(process.pid),
         "threads": args.threads,
         "cores": os.cpu_count(),
@@ -122,13 +171,13 @@ def measure(
 
 
 def percentiles(name: str, seconds: list[float]) -> dict[str, float]:
-    """Median and 99th percentile in milliseconds."""
-    p50, p99 = np.percentile(seconds, [50, 99])
+    """Median and 99th percentile in milliseconds; no numbers where nothing was answered."""
+    p50, p99 = np.percentile(seconds or [math.nan], [50, 99])
     return {f"{name}_p50_ms": round(1000 * p50, 2), f"{name}_p99_ms": round(1000 * p99, 2)}
 
 
-def bare_rate(learner: Any, threads: int) -> float:
-    """Tasks a second that the learner adapts to and answers in this process."""
+def bare_costs(learner: Any, threads: int) -> tuple[float, float]:
+    """Tasks a second that the learner adapts to and answers in this process, and CPU of each."""
     import torch
 
     from quickstudy import examples
@@ -146,8 +195,10 @@ def bare_rate(learner: Any, threads: int) -> float:
         return done
 
     with ThreadPoolExecutor(threads) as pool:
-        until = time.perf_counter() + BARE_SECONDS
-        return sum(pool.map(work, [until] * threads)) / BARE_SECONDS
+        start, before = time.perf_counter(), time.process_time()
+        done = sum(pool.map(work, [start + BARE_SECONDS] * threads))
+        seconds, cpu = time.perf_counter() - start, time.process_time() - before
+    return done / seconds, cpu / done
 
 
 async def turns(
@@ -180,13 +231,14 @@ async def turns(
 
 
 async def overload(host: str, port: int, process: subprocess.Popen) -> dict[str, Any]:
-    """Ten times as many clients as may wait, for ten seconds, and how /health does meanwhile."""
-    until, statuses, health = time.perf_counter() + 10, Counter(), []
-    before = memory_mb(process.pid)
+    """Ten times as many clients as may wait, for some seconds, and how /health does meanwhile."""
+    await turns(host, port, 1, 30)  # what is made once is made now
+    before, clients = memory_mb(process.pid), 10 * QUEUE
+    lines = [await Line.to(host, port) for _ in range(clients)]
+    bodies, statuses = [task_of(number)[0] for number in range(8)], Counter[int]()
+    until = time.perf_counter() + OVERLOAD_SECONDS
 
-    async def client(number: int) -> None:
-        line = await Line.to(host, port)
-        support, _ = task_of(number % 8)
+    async def client(line: Line, support: bytes) -> None:
         while time.perf_counter() < until:
             status, _ = await line.post("/v1/models/chars/adapt", support)
             statuses[status] += 1
@@ -194,77 +246,174 @@ async def overload(host: str, port: int, process: subprocess.Popen) -> dict[str,
                 await asyncio.sleep(0.2)
         line.close()
 
-    async def watch() -> None:
-        line = await Line.to(host, port)
+    async def remember() -> float:
+        peak = 0.0
         while time.perf_counter() < until:
-            start = time.perf_counter()
-            status, _ = await line.ask(f"GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-            health.append(time.perf_counter() - start)
-            statuses[status] += 1
-            await asyncio.sleep(0.02)
-        line.close()
+            peak = max(peak, memory_mb(process.pid))
+            await asyncio.sleep(0.1)
+        return max(peak, memory_mb(process.pid))
 
-    await asyncio.gather(watch(), *(client(number) for number in range(10 * QUEUE)))
+    # A thread of its own: what this loop takes for its many clients is not the service's doing.
+    watch = asyncio.to_thread(ask_health, host, port, until)
+    pairs = [(line, bodies[number % len(bodies)]) for number, line in enumerate(lines)]
+    (health, said), peak, *_ = await asyncio.gather(
+        watch, remember(), *(client(*pair) for pair in pairs)
+    )
+    return overload_figures(clients, statuses + said, health, before, peak)
+
+
+def overload_figures(
+    clients: int, statuses: Counter[int], health: list[float], before: float, peak: float
+) -> dict[str, Any]:
+    """What is told of an overload; memory in MB, before it and at most."""
     return {
-        "clients": 10 * QUEUE,
+        "clients": clients,
         "statuses": {str(status): n for status, n in sorted(statuses.items())},
+        "other_statuses": sum(n for s, n in statuses.items() if s not in (200, 201, 429, 503)),
+        "refused": statuses[429] + statuses[503],
+        "health_asked": len(health),
         **percentiles("health", health),
         "memory_before_mb": before,
-        "memory_after_mb": memory_mb(process.pid),
+        "memory_peak_mb": peak,
+        "memory_mb_per_client": round((peak - before) / clients, 4),
     }
+
+
+def ask_health(host: str, port: int, until: float) -> tuple[list[float], Counter[int]]:
+    """Seconds of each answer of /health until then, and statuses."""
+    http, health, statuses = HTTPConnection(host, port), [], Counter[int]()
+    while time.perf_counter() < until:
+        start = time.perf_counter()
+        http.request("GET", "/health")
+        answer = http.getresponse()
+        answer.read()
+        health.append(time.perf_counter() - start)
+        statuses[answer.status] += 1
+        time.sleep(0.02)
+    http.close()
+    return health, statuses
+
+
+@dataclass
+class Seen:
+    """What a long run counts.
+
+    Attributes:
+        statuses: of all answers.
+        errors: answers with another status than the request was to get.
+        memory: when, and how much of it.
+        made: when a state's time began, at the latest, and its name; those that may still live.
+        asked: states that were asked for when their time was over.
+        outlived: those that were still there.
+    """
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    errors: int = 0
+    memory: list[tuple[float, float]] = field(default_factory=list)
+    made: deque[tuple[float, str]] = field(default_factory=deque)
+    asked: int = 0
+    outlived: int = 0
 
 
 async def endurance(
     host: str, port: int, process: subprocess.Popen, seconds: float
 ) -> dict[str, Any]:
     """All that clients do, right and wrong, for a long time: memory, and what outlives its time."""
-    begin, statuses, memory = time.perf_counter(), Counter(), []
-    made: list[tuple[float, str]] = []
-    outlived = 0
-
-    async def client(number: int) -> None:
-        line, turn = await Line.to(host, port), 0
-        support, query = task_of(number)
-        while time.perf_counter() < begin + seconds:
-            turn += 1
-            status, body = await line.post("/v1/models/chars/adapt", support)
-            statuses[status] += 1
-            if status != 201:
-                continue
-            id = json.loads(body)["adapted_id"]
-            made.append((time.perf_counter(), id))
-            for path, sent in (("predict", query), ("extend", support), ("predict", b"{")):
-                statuses[(await line.post(f"/v1/adapted/{id}/{path}", sent))[0]] += 1
-            if turn % 3 == 0:
-                gone = f"DELETE /v1/adapted/{id} HTTP/1.1\r\nHost: {line.host}\r\n\r\n"
-                statuses[(await line.ask(gone.encode()))[0]] += 1
-        line.close()
-
-    async def watch() -> None:
-        nonlocal outlived
-        line = await Line.to(host, port)
-        while time.perf_counter() < begin + seconds:
-            memory.append(memory_mb(process.pid))
-            await asyncio.sleep(min(5.0, seconds / 20))
-            old = [one for one in made if one[0] < time.perf_counter() - LIVE - 5]
-            made[:] = made[len(old) :]
-            for _, id in old[:: max(1, len(old) // 20)]:
-                asked = f"GET /v1/adapted/{id} HTTP/1.1\r\nHost: {line.host}\r\n\r\n"
-                outlived += (await line.ask(asked.encode()))[0] != 404
-        line.close()
-
-    await asyncio.gather(watch(), *(client(number) for number in range(16)))
-    settled = memory[len(memory) // 5 :]
-    tenth = max(1, len(settled) // 10)
-    first, last = statistics.median(settled[:tenth]), statistics.median(settled[-tenth:])
+    begin, seen = time.perf_counter(), Seen()
+    lines = [await Line.to(host, port) for _ in range(16)]
+    clients = asyncio.gather(
+        *(mixed(line, number, begin + seconds, seen) for number, line in enumerate(lines))
+    )
+    line = await Line.to(host, port)
+    while seen.made or not clients.done():
+        if not clients.done():
+            seen.memory.append((time.perf_counter() - begin, memory_mb(process.pid)))
+        await asyncio.sleep(min(5.0, seconds / 20))
+        await ask_old(line, seen)
+    await clients
+    left, evicted = await left_over(line)
+    line.close()
+    first, last = memory_ends(seen.memory, seconds)
     return {
         "minutes": round(seconds / 60, 1),
-        "statuses": {str(status): n for status, n in sorted(statuses.items())},
+        "statuses": {str(status): n for status, n in sorted(seen.statuses.items())},
+        "errors": seen.errors,
         "memory_first_mb": first,
         "memory_last_mb": last,
         "memory_growth": round(last / first - 1, 4),
-        "states_past_their_time": outlived,
+        "states_asked": seen.asked,
+        "states_past_their_time": seen.outlived,
+        "states_left": left,
+        "states_evicted": evicted,
     }
+
+
+async def mixed(line: "Line", number: int, until: float, seen: Seen) -> None:
+    """What one client does, over and over."""
+
+    async def say(method: str, path: str, body: bytes, wanted: int) -> bytes:
+        status, answer = await line.send(method, path, body)
+        seen.statuses[status] += 1
+        seen.errors += status != wanted
+        return answer if status == wanted else b"{}"
+
+    (support, query), turn = task_of(number), 0
+    while time.perf_counter() < until:
+        turn += 1
+        answer = await say("POST", "/v1/models/chars/adapt", support, 201)
+        if (id := json.loads(answer).get("adapted_id")) is None:
+            continue
+        await say("POST", f"/v1/adapted/{id}/predict", query, 200)
+        await say("POST", f"/v1/adapted/{id}/extend", support, 200)  # its time begins again
+        extended = time.perf_counter()
+        await say("POST", f"/v1/adapted/{id}/predict", b"{", 400)
+        if turn % 3 == 0:
+            await say("DELETE", f"/v1/adapted/{id}", b"", 204)
+        else:
+            seen.made.append((extended, id))
+    line.close()
+
+
+async def ask_old(line: "Line", seen: Seen) -> None:
+    """Ask for some of the states whose time is over."""
+    old = []
+    while seen.made and seen.made[0][0] < time.perf_counter() - LIVE - 1:  # clocks may differ
+        old.append(seen.made.popleft()[1])
+    for id in old[:: max(1, len(old) // 20)]:
+        seen.asked += 1
+        seen.outlived += (await line.send("GET", f"/v1/adapted/{id}"))[0] != 404
+
+
+async def left_over(line: "Line") -> tuple[int, int]:
+    """States that are counted though all have expired, and those that went before their time.
+
+    Asking for a state forgets it where its time is over; this sees what nobody asks for.
+    """
+    from quickstudy.hub.service.adaptations import PURGE_SECONDS
+
+    until = time.perf_counter() + PURGE_SECONDS + 2
+    while (counts := await metrics(line))["adapted"] and time.perf_counter() < until:
+        await asyncio.sleep(0.5)
+    return int(counts["adapted"]), int(counts["forgotten_quota"] + counts["forgotten_memory"])
+
+
+async def metrics(line: "Line") -> dict[str, float]:
+    """What /metrics counts as a whole, by name."""
+    _, body = await line.send("GET", "/metrics")
+    found = re.findall(r"^quickstudy_(\w+) (\S+)$", body.decode(), re.MULTILINE)
+    return {name: float(value) for name, value in found}
+
+
+def memory_ends(memory: list[tuple[float, float]], seconds: float) -> tuple[float, float]:
+    """Memory once warm, and at the end: medians of a tenth of what was seen.
+
+    It is warm after a fifth of the time, and not before the first states have expired; of a run
+    that is too short for that, the second half is taken.
+    """
+    warm = max(seconds / 5, min(2 * LIVE, seconds / 2))
+    settled = [mb for when, mb in memory if when >= warm] or [memory[-1][1]]
+    tenth = max(1, len(settled) // 10)
+    return statistics.median(settled[:tenth]), statistics.median(settled[-tenth:])
 
 
 class Line:
@@ -279,14 +428,13 @@ class Line:
         return cls(*await asyncio.open_connection(host, port))
 
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self.host}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        return await self.ask(head.encode() + body)
+        return await self.send("POST", path, body)
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        self.writer.write(request)
+    async def send(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        told = f"{method} {path} HTTP/1.1\r\nHost: {self.host}\r\n"
+        if body:
+            told += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self.writer.write(told.encode() + b"\r\n" + body)
         head = await self.reader.readuntil(b"\r\n\r\n")
         found = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
         body = await self.reader.readexactly(int(found[1]) if found else 0)

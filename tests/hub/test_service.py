@@ -1,7 +1,9 @@
 import base64
 import io
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import numpy as np
@@ -13,6 +15,7 @@ from hub.asking import adapted, png, refused, some
 from hub.servers import serving
 from quickstudy import load
 from quickstudy.hub.predictor import deploy
+from quickstudy.hub.service.served import Served
 
 
 @pytest.mark.parametrize("model", ["proto", "maml", "ridge"])
@@ -27,18 +30,44 @@ def test_a_served_answer_is_the_one_in_process(http, plain, model):
     assert said["transductive"] is False
 
 
-def test_the_same_whatever_else_is_in_flight(service):
-    def one(seed):
-        with httpx.Client(base_url=service.url, timeout=60) as http:
-            made = adapted(http, "maml", "abcab", seed)
-            path = f"/v1/adapted/{made['adapted_id']}/predict"
-            rows = http.post(path, json={"x": some(3, seed + 100)}).json()["predictions"]
-            return [[row["probabilities"][c] for c in "abc"] for row in rows]
+def probabilities(url, model, seed):
+    """What a client of its own is answered, of what it had adapted."""
+    with httpx.Client(base_url=url, timeout=60) as http:
+        made = adapted(http, model, "abcab", seed)
+        path = f"/v1/adapted/{made['adapted_id']}/predict"
+        rows = http.post(path, json={"x": some(3, seed + 100)}).json()["predictions"]
+        return [[row["probabilities"][c] for c in "abc"] for row in rows]
 
-    alone = [one(seed) for seed in range(12)]
+
+@pytest.mark.parametrize("model", ["proto", "maml", "ridge"])
+def test_the_same_whatever_else_is_in_flight(service, model):
+    alone = [probabilities(service.url, model, seed) for seed in range(12)]
     with ThreadPoolExecutor(12) as pool:
-        together = list(pool.map(one, range(12)))
-    np.testing.assert_allclose(together, alone, atol=1e-5)
+        together = list(pool.map(partial(probabilities, service.url, model), range(12)))
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["proto", "ridge"])
+def test_the_same_where_it_is_embedded_with_others(plain, model, monkeypatch):
+    embed, sizes = Served.embed, []
+
+    def slow(self, x):
+        """The first has the one thread until all the others wait."""
+        sizes.append(len(x))
+        until = time.monotonic() + 30
+        while len(sizes) == 1 and running.adaptations.work.pending < 12:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        return embed(self, x)
+
+    monkeypatch.setattr(Served, "embed", slow)
+    with serving({model: plain[model]}, threads=1) as running, ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(partial(probabilities, running.url, model), range(12)))
+    assert max(sizes) >= 12 * 5 / 2, "all that was to be learned came in two parts"
+    learner = load(plain[model])
+    for seed, came in enumerate(together):
+        own = deploy(learner, (some(5, seed), list("abcab")))
+        np.testing.assert_allclose(came, own.probabilities(some(3, seed + 100)), rtol=0, atol=1e-5)
 
 
 def test_what_is_extended_is_as_if_adapted_to_all_at_once(http):
