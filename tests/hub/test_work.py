@@ -13,7 +13,7 @@ SIZES = (1, 4, 2, 7, 3)
 
 def started(work, call, steps=True):
     """A job of `work`, as the service starts it."""
-    return work.do_steps(60.0, call) if steps else work.do(60.0, call)
+    return work.do_steps(call) if steps else work.do(call)
 
 
 class Embedder:
