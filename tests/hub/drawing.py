@@ -1,6 +1,8 @@
 """Drawing on the page as a hand would, and what tests look at on it."""
 
 import base64
+import itertools
+import json
 import math
 import os
 import re
@@ -102,6 +104,72 @@ def transfer(page, element, how: str, files: list[Path]) -> None:
     element.evaluate(TRANSFER, [how, given])
 
 
+def unfit(folder: Path) -> list[Path]:
+    """A blank picture that no model takes, and two files that no browser reads."""
+    from PIL import Image
+
+    blank, text, empty = (folder / f"{name}.png" for name in ("blank", "text", "empty"))
+    Image.new("L", (40, 40), 255).save(blank)
+    text.write_text("no picture")
+    empty.touch()
+    return [blank, text, empty]
+
+
+def described(page, element) -> str:
+    """What screen readers add to an element's name."""
+    return page.locator("#" + element.get_attribute("aria-describedby")).text_content()
+
+
+def focused(page) -> str:
+    """What has the focus, and that it cannot be seen."""
+    return page.evaluate(
+        "() => { const e = document.activeElement;"
+        " const seen = getComputedStyle(e).outlineStyle !== 'none';"
+        " return (e.getAttribute('aria-label') ?? e.textContent) + (seen ? '' : ' UNSEEN'); }"
+    )
+
+
+def guarded(key: str):
+    """Lets requests with this key through, and answers all others as a server does."""
+    detail = "this key is not known, or no longer: Authorization: Bearer qs_..."
+    problem = {"type": "about:blank", "title": "Unauthorized", "status": 401,
+               "detail": detail, "instance": "/"}  # fmt: skip
+
+    def answer(route) -> None:
+        if route.request.headers.get("authorization") == f"Bearer {key}":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json=problem, content_type="application/problem+json")
+
+    return answer
+
+
+def refusing(refusals: list[tuple[int, str]]):
+    """Answers with these, the first of them first."""
+
+    def answer(route) -> None:
+        status, detail = refusals.pop(0)
+        route.fulfill(status=status, json={"detail": detail})
+
+    return answer
+
+
+def stuttering():
+    """Answers for a run whose stream ends early, one step after the other; or not at all."""
+    times = itertools.count(1)
+
+    def answer(route) -> None:
+        step = next(times)
+        if step == 2:
+            route.fulfill(status=503, json={"detail": "the store does not answer; come again"})
+            return
+        point = {"step": step, "loss": 1.5, "validation": 0.25}
+        curve = {"points": [point], "metric": "squared_error", "state": "running"}
+        route.fulfill(body=f"data: {json.dumps(curve)}\n\n", content_type="text/event-stream")
+
+    return answer
+
+
 def keep_shot(page, name: str, folder: Path) -> None:
     """A picture of the page, and a copy where $QUICKSTUDY_SHOTS says."""
     path = folder / f"{name}.png"
@@ -110,3 +178,19 @@ def keep_shot(page, name: str, folder: Path) -> None:
     if kept:
         Path(kept).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, kept)
+
+
+def step_of(chart) -> int:
+    """The step that a chart of the run "live" has come to."""
+    return int(re.search(r"live: .* at step (\d+)", chart.get_attribute("aria-label"))[1])
+
+
+def check(page, where: str) -> None:
+    """Nothing that axe finds matters much."""
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    bad = [
+        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert not bad, f"{where}: {bad}"

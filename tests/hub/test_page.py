@@ -19,12 +19,21 @@ from hub.drawing import (
     answered,
     ask,
     card,
+    check,
+    described,
+    draw,
+    focused,
+    guarded,
     keep_shot,
     learned,
     moved,
+    refusing,
+    step_of,
+    stuttering,
     teach,
     touch,
     transfer,
+    unfit,
 )
 from hub.folders import SMALL
 from quickstudy import learners, nets
@@ -147,8 +156,14 @@ def test_draw_label_adapt_classify_and_add_a_class(visit, tmp_path):
     page.get_by_role("button", name="Remove levels").click()
     learned(page, "Learned 2 classes")
     answered(page, "ring")
-    page.goto(page.url.split("#")[0] + "#/models")
+    held = []
+    page.route("**/js/models.js", lambda route: held.append(route))
+    page.get_by_role("link", name="Models").click()
+    page.locator(".views [aria-current]").filter(has_text="Models").wait_for()
+    assert page.locator("main[aria-busy=true]").inner_text() == "", "nothing of the view before"
+    held[0].continue_()
     page.get_by_role("heading", name="chars").wait_for()
+    assert page.locator("main[aria-busy]").count() == 0
     page.goto(page.url.split("#")[0] + "#/try/chars")
     answered_cards = page.locator(".card input.card-name")
     answered_cards.nth(1).wait_for()
@@ -172,7 +187,7 @@ def test_a_newcomer_sees_it_work_in_seconds(visit):
 
 
 def test_what_has_expired_is_learned_again(visit, address):
-    page = visit("#/try/chars", expected=["404"])
+    page = visit("#/try/chars", expected=["404", "422", "503"])
     with page.expect_response(re.compile("/adapt$")) as first:
         page.get_by_role("button", name="Start with an example").click()
     learned(page, "Learned 3 classes")
@@ -183,26 +198,66 @@ def test_what_has_expired_is_learned_again(visit, address):
         ask(page, RING)
     assert second.value.json()["adapted_id"] != held
     answered(page, "ring")
+    refusals = [(422, "at most 3 classes are taken, got 4"), (503, "come again")]
+    page.route("**/extend", refusing(refusals))
+    page.get_by_role("button", name="Add a class").click()
+    draw(page, card(page, 3).locator(".pad"), LEVELS[:1])
+    trouble = page.locator(".teach .trouble")
+    trouble.filter(has_text="got 4").wait_for()
+    page.get_by_text("This server takes at most 3 classes.").wait_for()
+    assert page.get_by_role("button", name=re.compile("Add a class|Try again")).count() == 0
+    card(page, 3).get_by_role("textbox").fill("more")
+    trouble.filter(has_text="come again").wait_for()
+    page.unroute("**/extend")
+    trouble.get_by_role("button", name="Try again").click()
+    learned(page, "Added more in")
+    for _ in range(2):
+        page.locator(".card-head .icon-button").last.click()
+    page.get_by_role("button", name="Add a class").wait_for()
 
 
-def test_what_the_server_refuses_is_said(visit, tmp_path):
-    blank = tmp_path / "blank.png"
-    text = tmp_path / "text.png"
-    text.write_text("no picture")
-    from PIL import Image
-
-    Image.new("L", (40, 40), 255).save(blank)
+def test_what_the_server_refuses_is_left_out_and_said(visit, tmp_path):
+    blank, text, empty = unfit(tmp_path)
     page = visit("#/try/chars", expected=["422"])
+    sent = []
+    teaching = re.compile("/(adapt|extend)$")
+    page.on("response", lambda r: sent.append(r.status) if teaching.search(r.url) else None)
     teach(page, 0, "bar", BAR)
-    card(page, 1).locator("input[type=file]").set_input_files(blank)
-    said = page.locator(".teach .trouble")
-    said.filter(has_text="An example of class 2 cannot be used: nothing is drawn on it").wait_for()
+    pick = card(page, 1).locator("input[type=file]")
+    pick.set_input_files(blank)
+    notes = card(page, 1).locator(".card-notes")
+    reason = "cannot be used: nothing is drawn on it, it is one colour all over"
+    notes.get_by_text(f"Example 1 {reason}. It is left out; remove it.").wait_for()
+    page.locator(".chip").filter(has_text="One more class needs an example").wait_for()
     assert "at-fault" in card(page, 1).get_attribute("class")
-    card(page, 1).get_by_role("button", name="Remove this example").click()
+    thumb = card(page, 1).get_by_role("button", name="Example 1 of class 2")
+    assert "refused" in thumb.get_attribute("class")
+    assert described(page, thumb) == reason
+    card(page, 1).get_by_role("button", name="Draw another example").click()
     teach(page, 1, "bar", RING)
     page.get_by_text("Another class has this name.").first.wait_for()
-    said.wait_for(state="detached")
     card(page, 1).get_by_role("textbox").fill("ring")
+    learned(page, "Learned 2 classes")
+    pick.set_input_files([blank, text, empty])
+    notes.get_by_text(f"Examples 1, 3 {reason}. They are left out; remove them.").wait_for()
+    notes.get_by_text("2 of 3 could not be read: text.png, empty.png.").wait_for()
+    learned(page, "Learned 2 classes")
+    with page.expect_response(teaching):
+        card(page, 0).get_by_role("textbox").fill("line")
+    ask(page, RING)
+    answered(page, "ring")
+    assert sent == [422, 201, 422, 201], "nothing is sent again once it was refused"
+    notes.get_by_text("2 of 3 could not be read").wait_for()
+    assert page.locator(".teach .trouble").count() == 0
+    keep_shot(page, "refused", tmp_path)
+    spoken = page.locator(".ask [role=status]").filter(has_text="Most likely ring")
+    spoken.wait_for(state="attached")
+    card(page, 1).get_by_role("button", name="Example 2 of ring").click()
+    card(page, 1).get_by_role("button", name="Remove this example").click()
+    spoken.wait_for(state="detached")
+    assert "could not be read" not in notes.inner_text()
+    card(page, 1).get_by_role("button", name="Draw another example").click()
+    draw(page, card(page, 1).locator(".pad"), RING)
     learned(page, "Learned 2 classes")
     page.locator(".ask input[type=file]").set_input_files(text)
     page.locator(".ask .trouble").filter(has_text="text.png is no picture").wait_for()
@@ -220,13 +275,8 @@ def test_the_keyboard_is_enough(visit, photos):
     visited = []
     for _ in range(40):
         page.keyboard.press("Tab")
-        label = page.evaluate(
-            "() => { const e = document.activeElement;"
-            " const seen = getComputedStyle(e).outlineStyle !== 'none';"
-            " return (e.getAttribute('aria-label') ?? e.textContent) + (seen ? '' : ' UNSEEN'); }"
-        )
-        visited.append(label)
-        if "Start with an example" in label:
+        visited.append(focused(page))
+        if "Start with an example" in visited[-1]:
             break
     assert visited[0] == "Skip to the content"
     assert not [label for label in visited if "UNSEEN" in label]
@@ -254,17 +304,7 @@ def test_the_keyboard_is_enough(visit, photos):
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(visit, address):
     page = visit(expected=["401"])
-
-    def guard(route):
-        if route.request.headers.get("authorization") == "Bearer qs_right":
-            route.continue_()
-            return
-        detail = "this key is not known, or no longer: Authorization: Bearer qs_..."
-        problem = {"type": "about:blank", "title": "Unauthorized", "status": 401,
-                   "detail": detail, "instance": "/"}  # fmt: skip
-        route.fulfill(status=401, json=problem, content_type="application/problem+json")
-
-    page.route("**/v1/**", guard)
+    page.route("**/v1/**", guarded("qs_right"))
     page.goto(f"{address}/#/models")
     page.reload()
     dialog = page.get_by_role("dialog")
@@ -289,7 +329,7 @@ def test_runs_and_models(visit, trained, tmp_path):
     box = row.get_by_role("checkbox")
     if not box.is_checked():
         box.check()
-    for chart in ("Meta-validation", "Loss"):
+    for chart in ("Meta-validation: accuracy", "Loss"):
         image = page.get_by_role(
             "img", name=re.compile(f"^{chart} over steps.*{trained.name}: .* at step 4")
         )
@@ -310,26 +350,42 @@ def test_runs_and_models(visit, trained, tmp_path):
     assert '"labels":["alpha","beta"]' in page.locator(".code").first.inner_text()
 
 
-def test_a_run_of_the_same_name_that_goes_away_while_it_is_watched(visit, trained, store):
+def test_a_run_of_the_same_name_that_goes_away_while_it_is_watched(visit, trained, store, tmp_path):
     with closing(RunIndex(store)) as index:
         twin = row_of_run(open_run(trained))
         twin.id, twin.folder, twin.state = "f" * 32, f"/elsewhere/{trained.name}", "running"
+        twin.metric, twin.control = "squared_error", 2.5
         twin.origin = {**twin.origin, "host": "elsewhere"}  # so that it cannot be looked at
         index.put(twin)
         try:
-            page = visit("#/runs/ffff")
+            page = visit(expected=["503"])
+            page.route("**/events", stuttering())
+            page.goto(f"{page.url}#/runs/ffff")
+            measured = page.get_by_role("img", name=re.compile(
+                "Meta-validation: squared error over steps.*0.25.* at step [4-9]"))  # fmt: skip
+            measured.locator("canvas").wait_for()
             rows = page.locator(".runs tbody tr")
             rows.filter(has_text="running").wait_for()
             rows.filter(has_text="finished").get_by_role("checkbox").check()
-            charts = page.get_by_role("img", name=re.compile("Loss over steps"))
-            charts.locator("canvas").wait_for()
+            charts = page.get_by_role("img", name=re.compile("(Loss|accuracy) over steps"))
+            page.get_by_role("img", name=re.compile("^Meta.*accuracy over steps")).wait_for()
+            twins = rows.filter(has_text="running").get_by_role("checkbox")
+            twins.uncheck()
+            measured.wait_for(state="detached")
+            page.unroute("**/events")
+            page.route("**/events", stuttering())
+            twins.check()
+            measured.locator("canvas").wait_for()
+            assert page.get_by_text("lower is better").count() == 1
+            assert page.locator(".chart").count() == 4, "each metric has charts of its own"
+            keep_shot(page, "metrics", tmp_path)
             page.locator(".differing th").filter(has_text=f"{trained.name} ffff").wait_for()
         finally:
             index.remove([twin.id])
     rows.filter(has_text="running").wait_for(state="detached")
     page.locator(".differing th").filter(has_text=f"{trained.name} ffff").wait_for(state="detached")
     assert rows.filter(has_text="finished").get_by_role("checkbox").is_checked()
-    assert charts.locator("canvas").is_visible()
+    assert charts.locator("canvas").count() == 2
 
 
 def test_fingers_drops_and_pastes(visit, photos):
@@ -377,10 +433,6 @@ def test_a_run_is_watched_as_it_goes(visit, photos, store, tmp_path):
     row.filter(has_text="stopped").wait_for()
 
 
-def step_of(chart) -> int:
-    return int(re.search(r"live: .* at step (\d+)", chart.get_attribute("aria-label"))[1])
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_that_matters(visit, tmp_path, theme):
     page = visit("#/try/chars", color_scheme=theme, bypass_csp=True)  # axe is added to the page
@@ -403,13 +455,3 @@ def test_axe_finds_nothing_that_matters(visit, tmp_path, theme):
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != was
     page.reload()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != was, "it is kept"
-
-
-def check(page, where: str) -> None:
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    bad = [
-        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert not bad, f"{where}: {bad}"

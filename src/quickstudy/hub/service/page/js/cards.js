@@ -10,12 +10,12 @@ export class Card {
   /**
    * @param {import("./lesson.js").Lesson} lesson
    * @param {import("./lesson.js").Class} one
-   * @param {(error: Error) => void} failed
    */
-  constructor(lesson, one, failed) {
+  constructor(lesson, one) {
     this.lesson = lesson;
     this.one = one;
-    this.failed = failed;
+    /** Settled once all files that were given have been taken. */
+    this.taken = Promise.resolve();
     /** The example on the pad; null for a new one. */
     this.active = null;
     this.pad = new Pad({ label: "", hint: "draw", drawn: (strokes, done) => done && this.drew(strokes) });
@@ -29,7 +29,7 @@ export class Card {
     this.picker = picker("", (files) => this.take(files));
     this.picking = this.tool("picture", () => this.picker.click());
     this.strip = h("ul", { class: "strip" });
-    this.note = h("p", { class: "card-note", role: "status" });
+    this.notes = h("div", { class: "card-notes", role: "status" });
     this.element = h(
       "li",
       { class: "card panel", data: { colour: one.colour } },
@@ -37,7 +37,7 @@ export class Card {
       this.pad.element,
       h("div", { class: "card-tools" }, this.undoing, this.clearing, this.picking, this.picker),
       this.strip,
-      this.note,
+      this.notes,
     );
     takeDrops(this.element, (files) => this.take(files));
     this.element.addEventListener("keydown", (event) => {
@@ -69,22 +69,37 @@ export class Card {
       if (this.active) this.removeActive();
       return;
     }
+    this.one.note = "";
     const made = { data: png(strokes), thumbnail: thumbnail(strokes), strokes: strokes.map((stroke) => [...stroke]) };
     if (this.active) this.lesson.changeExample(this.active, made);
     else if (this.one.examples.length < MOST_EXAMPLES) this.active = this.lesson.addExample(this.one, made);
     this.paint();
   }
 
-  async take(files) {
-    const room = MOST_EXAMPLES - this.one.examples.length;
-    this.say(files.length > room ? `A class takes ${MOST_EXAMPLES} examples here; ${Math.max(0, room)} of these ${files.length} fit.` : "");
-    for (const file of files.slice(0, Math.max(0, room))) {
+  /** Takes files one after another, and those of a second drop after those of the first. */
+  take(files) {
+    this.taken = this.taken.then(() => this.takeAll(files));
+    return this.taken;
+  }
+
+  async takeAll(files) {
+    const room = Math.max(0, MOST_EXAMPLES - this.one.examples.length);
+    const unread = [];
+    this.one.note = "";
+    for (const file of files.slice(0, room)) {
+      let picture;
       try {
-        this.select(this.lesson.addExample(this.one, await readPicture(file)));
-      } catch (error) {
-        this.failed(error);
+        picture = await readPicture(file);
+      } catch {
+        unread.push(file.name || "a picture without a name");
+        continue;
       }
+      this.select(this.lesson.addExample(this.one, picture));
     }
+    const said = [];
+    if (files.length > room) said.push(`A class takes ${MOST_EXAMPLES} examples here; ${room} of these ${files.length} fit.`);
+    if (unread.length) said.push(`${unread.length} of ${Math.min(room, files.length)} could not be read: ${unread.join(", ")}. PNG, JPEG, WebP, GIF and BMP can.`);
+    this.one.note = said.join(" ");
     this.paint();
   }
 
@@ -109,13 +124,25 @@ export class Card {
 
   removeActive() {
     const place = this.one.examples.indexOf(this.active);
+    this.one.note = "";
     this.lesson.removeExample(this.one, this.active);
     this.select(this.one.examples[Math.max(0, place - 1)] ?? null);
     if (document.activeElement === document.body) this.picking.focus();
   }
 
-  say(text) {
-    this.note.textContent = text;
+  /** What is to be said of the class: of its name, of files, of examples that the server refuses. */
+  told(twice) {
+    const places = new Map();
+    this.one.examples.forEach((example, place) => {
+      const reason = this.lesson.refusal(example);
+      if (reason) places.set(reason, [...(places.get(reason) ?? []), place + 1]);
+    });
+    const refused = [...places].map(([reason, numbers]) =>
+      numbers.length === 1
+        ? `Example ${numbers[0]} cannot be used: ${reason}. It is left out; remove it.`
+        : `Examples ${numbers.join(", ")} cannot be used: ${reason}. They are left out; remove them.`,
+    );
+    return [twice && "Another class has this name.", this.one.note, ...refused].filter(Boolean);
   }
 
   /** Brings the card in line with the lesson. */
@@ -138,28 +165,33 @@ export class Card {
     this.clearing.disabled = !this.active;
     this.picking.disabled = one.examples.length >= MOST_EXAMPLES;
     fill(this.strip, ...this.thumbs(label));
-    if (twice) this.say("Another class has this name.");
-    else if (this.note.textContent === "Another class has this name.") this.say("");
-    this.element.classList.toggle("at-fault", one.examples.some((example) => example.id === lesson.blame));
+    const told = this.told(twice);
+    if (told.join() !== this.said) fill(this.notes, ...told.map((text) => h("p", {}, text)));
+    this.said = told.join();
+    this.element.classList.toggle("at-fault", one.examples.some((example) => lesson.refusal(example)));
   }
 
   thumbs(label) {
     const { examples } = this.one;
     const had = this.strip.contains(document.activeElement) ? document.activeElement.dataset.place : null;
-    const made = examples.map((example, place) =>
-      h(
+    const made = examples.map((example, place) => {
+      const reason = this.lesson.refusal(example);
+      const why = reason && h("span", { class: "sr", id: `refused-${example.id}` }, `cannot be used: ${reason}`);
+      return h(
         "li",
         {},
         h(
           "button",
           {
-            type: "button", class: "thumb", data: { place: String(place) }, "aria-label": `Example ${place + 1} of ${label}`,
+            type: "button", class: reason ? "thumb refused" : "thumb", data: { place: String(place) }, "aria-label": `Example ${place + 1} of ${label}`,
+            "aria-describedby": why && why.id, title: why && why.textContent,
             "aria-pressed": String(example === this.active), on: { click: () => this.select(example) },
           },
           h("img", { src: example.thumbnail, alt: "", class: example.strokes ? "inked" : "" }),
         ),
-      ),
-    );
+        why,
+      );
+    });
     if (examples.length && examples.length < MOST_EXAMPLES) {
       const attributes = { type: "button", class: "thumb more", data: { place: "more" }, title: "Another example", "aria-label": `Draw another example of ${label}` };
       made.push(h("li", {}, h("button", { ...attributes, "aria-pressed": String(!this.active), on: { click: () => this.select(null) } }, icon("plus"))));

@@ -13,6 +13,9 @@ export class Problem extends Error {
   }
 }
 
+/** Whether the same request may succeed another time: the server did not answer, was busy or failed. */
+export const passing = (error) => error instanceof Problem && (error.status === 0 || error.status === 429 || error.status >= 500);
+
 /** A line that says what went wrong, with a way to try again where there is one. */
 export function trouble(error, again) {
   return h(

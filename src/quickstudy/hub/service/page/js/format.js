@@ -5,6 +5,12 @@ export function measure(value, metric) {
   return Number(value).toPrecision(4);
 }
 
+/** "squared_error" as "squared error". */
+export const metricName = (metric) => metric.replaceAll("_", " ");
+
+/** Whether less of it is better, as of errors. */
+export const lowerIsBetter = (metric) => /error$/.test(metric);
+
 /** A probability in whole per cent. */
 export const percent = (value) => `${Math.round(100 * value)} %`;
 

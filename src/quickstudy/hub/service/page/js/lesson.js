@@ -15,13 +15,16 @@ export const MOST_EXAMPLES = 5;
  * @property {string} [shown] a larger one, of a picture.
  * @property {import("./strokes.js").Stroke[] | null} strokes null for a picture.
  * @property {number} version counts its changes.
+ * @property {Map<string, string>} refused why models cannot use it as it is, by their names.
  *
- * @typedef {{id: number, colour: number, name: string, hint: string, examples: Example[]}} Class
+ * @typedef {{id: number, colour: number, name: string, hint: string, note: string, examples: Example[]}} Class
+ *   The note is about what was last given as its examples.
  */
 
 /**
  * What is taught, and what the server has learned of it. It learns after every change on its own:
- * what only grew is added to what is known, anything else is learned again.
+ * what only grew is added to what is known, anything else is learned again. What the server refuses
+ * is left out from then on, until it changes.
  *
  * Events: "classes" when what is taught changed, "state" when what is known or its trouble did.
  */
@@ -33,7 +36,8 @@ export class Lesson extends EventTarget {
     this.model = null;
     this.known = null;
     this.error = null;
-    this.blame = null;
+    /** Classes that the server takes, once it has refused more. */
+    this.most = Infinity;
     this.running = null;
     this.anew = false;
     this.next = 1;
@@ -48,7 +52,7 @@ export class Lesson extends EventTarget {
     const used = new Set(this.classes.map((one) => this.label(one)));
     let number = this.classes.length + 1;
     while (used.has(`class ${number}`)) number++;
-    const made = { id: this.next++, colour, name, hint: `class ${number}`, examples: [] };
+    const made = { id: this.next++, colour, name, hint: `class ${number}`, note: "", examples: [] };
     this.classes.push(made);
     this.changed();
     return made;
@@ -61,14 +65,14 @@ export class Lesson extends EventTarget {
 
   /** @returns {Example} */
   addExample(one, { data, thumbnail, shown = null, strokes = null }) {
-    const example = { id: this.next++, data, thumbnail, shown, strokes, version: 0 };
+    const example = { id: this.next++, data, thumbnail, shown, strokes, version: 0, refused: new Map() };
     one.examples.push(example);
     this.changed();
     return example;
   }
 
   changeExample(example, { data, thumbnail, strokes }) {
-    Object.assign(example, { data, thumbnail, strokes, shown: null, version: example.version + 1 });
+    Object.assign(example, { data, thumbnail, strokes, shown: null, version: example.version + 1, refused: new Map() });
     this.changed();
   }
 
@@ -108,8 +112,14 @@ export class Lesson extends EventTarget {
     return this.running !== null;
   }
 
+  /** Classes with an example that can be used, as far as is known. */
   get taughtClasses() {
-    return this.classes.filter((one) => one.examples.length > 0);
+    return this.classes.filter((one) => one.examples.some((example) => !this.refusal(example)));
+  }
+
+  /** Why the model cannot use an example; undefined where nothing is known against it. */
+  refusal(example) {
+    return example.refused.get(this.model);
   }
 
   get ready() {
@@ -128,11 +138,14 @@ export class Lesson extends EventTarget {
 
   changed() {
     this.error = null; // it was about what is no longer so
-    this.blame = null;
-    this.dispatchEvent(new Event("classes"));
-    this.dispatchEvent(new Event("state"));
+    this.told();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.learn(), PAUSE);
+  }
+
+  told() {
+    this.dispatchEvent(new Event("classes"));
+    this.dispatchEvent(new Event("state"));
   }
 
   /**
@@ -165,9 +178,9 @@ export class Lesson extends EventTarget {
         await this.learnOnce();
       } while (this.again);
       this.error = null;
-      this.blame = null;
     } catch (error) {
       this.error = error;
+      this.most = Number(/^at most (\d+) classes are taken/.exec(error.message)?.[1] ?? this.most);
     }
   }
 
@@ -177,45 +190,64 @@ export class Lesson extends EventTarget {
       this.forget();
       return;
     }
-    const kept = !this.anew && this.known?.model === this.model ? this.known.rows : null;
+    const { anew } = this;
     this.anew = false;
+    const kept = !anew && this.known?.model === this.model ? this.known.rows : null;
     const now = new Map(rows.map((row) => [row.example, row]));
     const grew = kept?.every((row) => same(row, now.get(row.example)));
     const old = new Set(kept?.map((row) => row.example));
     const fresh = grew ? rows.filter((row) => !old.has(row.example)) : rows;
     if (grew && fresh.length === 0) return;
     this.dispatchEvent(new Event("state"));
+    const { model } = this;
     try {
       await this.send(fresh, grew ? this.known : null);
     } catch (error) {
-      if (!(error instanceof Problem) || error.status !== 404 || !grew) throw error;
-      this.known = null; // it has expired meanwhile: all of it once more
-      await this.send(rows, null);
+      if (error instanceof Unusable) {
+        this.refuse(error.row, model, error.message);
+        this.anew ||= anew;
+        this.again = true; // what remains; each turn leaves out one example more, so it ends
+      } else if (error instanceof Problem && error.status === 404 && grew) {
+        this.known = null; // it has expired meanwhile: all of it once more
+        this.again = true;
+      } else {
+        throw error;
+      }
     }
   }
 
-  /** Sends examples, in as many requests as they need; the last answer counts. */
+  /** Leaves an example out from now on, unless it has changed since it was sent. */
+  refuse(row, model, reason) {
+    const example = this.classes.flatMap((one) => one.examples).find(({ id, version }) => id === row.example && version === row.version);
+    if (!example) return;
+    example.refused.set(model, reason);
+    this.told();
+  }
+
+  /** Sends examples, in as many requests as they need; keeps the last answer, also before one that fails. */
   async send(rows, before) {
     const started = performance.now();
-    const model = this.model;
-    const parts = portions(rows);
+    const { model } = this;
     let known = before;
-    for (const part of parts) {
-      const path = known ? `/v1/adapted/${known.id}/extend` : `/v1/models/${encodeURIComponent(model)}/adapt`;
-      const body = { labels: part.map((row) => row.label), images: part.map((row) => row.data) };
-      let answer;
-      try {
-        answer = await postJson(path, body);
-      } catch (error) {
-        this.blame = blamed(error, part);
-        throw error;
+    let count = 0;
+    try {
+      for (const part of portions(rows)) {
+        const path = known ? `/v1/adapted/${known.id}/extend` : `/v1/models/${encodeURIComponent(model)}/adapt`;
+        const body = { labels: part.map((row) => row.label), images: part.map((row) => row.data) };
+        const answer = await postJson(path, body).catch((error) => {
+          throw unusable(error, part) ?? error;
+        });
+        known = { id: answer.adapted_id, model, labels: answer.labels, expires: answer.expires_at, rows: [...(known?.rows ?? []), ...part] };
+        count += part.length;
       }
-      known = { id: answer.adapted_id, model, labels: answer.labels, expires: answer.expires_at, rows: [...(known?.rows ?? []), ...part] };
+    } finally {
+      if (known !== before) {
+        if (!before && this.known) drop(`/v1/adapted/${this.known.id}`);
+        const old = new Set(before?.rows.map((row) => row.label));
+        const fresh = [...new Set(known.rows.map((row) => row.label))].filter((label) => !old.has(label));
+        this.known = { ...known, ms: performance.now() - started, how: before ? "extended" : "adapted", fresh, count };
+      }
     }
-    if (!before && this.known) drop(`/v1/adapted/${this.known.id}`);
-    const fresh = new Set(rows.map((row) => row.label));
-    if (before) for (const row of before.rows) fresh.delete(row.label);
-    this.known = { ...known, ms: performance.now() - started, how: before ? "extended" : "adapted", fresh: [...fresh], count: rows.length };
   }
 
   /** Answers a question with what is known; learns again first where the server has forgotten. */
@@ -241,9 +273,10 @@ export class Lesson extends EventTarget {
   /** The first examples of all classes first, so that the labels come in the order of the cards. */
   wanted() {
     const rows = [];
+    const usable = this.classes.map((one) => ({ one, examples: one.examples.filter((example) => !this.refusal(example)) }));
     for (let turn = 0; turn < MOST_EXAMPLES; turn++) {
-      for (const one of this.classes) {
-        const example = one.examples[turn];
+      for (const { one, examples } of usable) {
+        const example = examples[turn];
         if (example) rows.push({ example: example.id, version: example.version, label: this.label(one), data: example.data });
       }
     }
@@ -268,8 +301,17 @@ function portions(rows) {
   return parts;
 }
 
-/** The example that a refusal names by its number. */
-function blamed(error, part) {
-  const number = /^image (\d+) /.exec(error.message)?.[1];
-  return number === undefined ? null : (part[Number(number)]?.example ?? null);
+/** An example that the server refuses. */
+class Unusable extends Error {
+  constructor(row, reason) {
+    super(reason);
+    this.row = row;
+  }
+}
+
+/** The example that a refusal names by its number; null where it names none. */
+function unusable(error, part) {
+  const [, number, reason] = (error.status === 422 && /^image (\d+) cannot be used: (.+)$/s.exec(error.message)) || [];
+  const row = part[number];
+  return row ? new Unusable(row, reason) : null;
 }

@@ -12,6 +12,7 @@ const VIEWS = {
 const main = document.getElementById("main");
 let leave = () => {};
 let shown = null;
+let first = true;
 let turn = 0;
 
 /** @returns {{name: string, rest: string}} what the address asks for. */
@@ -24,10 +25,16 @@ async function show() {
   if (location.hash === "#main") return;
   const { name, rest } = route();
   const mine = ++turn;
-  const first = shown === null;
   for (const link of document.querySelectorAll(".views a")) {
     if (link.dataset.view === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
+  }
+  if (shown !== name) {
+    leave(); // what is not highlighted is not shown either, however long its successor takes to load
+    leave = () => {};
+    shown = null;
+    main.setAttribute("aria-busy", "true");
+    fill(main);
   }
   document.title = `${VIEWS[name].title} · quickstudy`;
   try {
@@ -40,11 +47,15 @@ async function show() {
     fill(main, place);
     leave = view.enter(place, rest) ?? (() => {});
     shown = name;
+    main.removeAttribute("aria-busy");
     if (!first) {
       main.focus({ preventScroll: true });
       scrollTo(0, 0);
     }
+    first = false;
   } catch (error) {
+    if (mine !== turn) return;
+    main.removeAttribute("aria-busy");
     fill(main, trouble(error, () => location.reload()));
   }
 }

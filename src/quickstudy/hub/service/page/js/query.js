@@ -1,5 +1,5 @@
 import { fill, h, say } from "./dom.js";
-import { trouble } from "./errors.js";
+import { passing, trouble } from "./errors.js";
 import { latency, percent } from "./format.js";
 import { icon } from "./icons.js";
 import { Pad } from "./pad.js";
@@ -137,7 +137,7 @@ export class Question {
         this.wanted = false;
         const started = performance.now();
         const answer = await this.lesson.predict(this.data);
-        if (!this.data || !answer) break;
+        if (!this.data || !answer || !this.lesson.known) break;
         this.answer = { ...answer.predictions[0], ms: performance.now() - started };
         fill(this.faults);
         this.paint();
@@ -151,7 +151,7 @@ export class Question {
 
   failed(error) {
     this.answer = null;
-    fill(this.faults, trouble(error, error.status === 0 || error.status >= 429 ? () => this.ask() : null));
+    fill(this.faults, trouble(error, passing(error) ? () => this.ask() : null));
     this.paint();
   }
 
@@ -177,7 +177,8 @@ export class Question {
     }
     this.paintNearest(answer?.nearest);
     clearTimeout(this.speaking);
-    if (best) this.speaking = setTimeout(() => say(this.spoken, `Most likely ${lesson.label(best)}, ${percent(chances[answer.label])}`), SPOKEN);
+    if (!best) say(this.spoken, "");
+    else this.speaking = setTimeout(() => say(this.spoken, `Most likely ${lesson.label(best)}, ${percent(chances[answer.label])}`), SPOKEN);
   }
 
   waits() {

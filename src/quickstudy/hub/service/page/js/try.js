@@ -2,7 +2,7 @@ import { getJson } from "./api.js";
 import { Card } from "./cards.js";
 import { code } from "./copying.js";
 import { fill, h, say, still } from "./dom.js";
-import { trouble } from "./errors.js";
+import { passing, trouble } from "./errors.js";
 import { latency, several } from "./format.js";
 import { QUESTION, STARTERS } from "./glyphs.js";
 import { icon } from "./icons.js";
@@ -43,6 +43,7 @@ class Try {
   async load() {
     try {
       this.models = (await getJson("/v1/models")).models;
+      if (this.ended) return;
     } catch (error) {
       fill(this.body, trouble(error, () => this.load()));
       return;
@@ -69,6 +70,8 @@ class Try {
   build() {
     this.list = h("ol", { class: "cards" });
     this.adding = h("button", { class: "add-class", type: "button", on: { click: () => this.addClass() } }, icon("plus"), "Add a class");
+    this.enough = h("p", { class: "card-full" });
+    this.addItem = h("li", { class: "card-add" }, this.adding);
     this.state = h("span", { class: "chip", role: "status" });
     this.adapting = h("button", { class: "button slight", type: "button", on: { click: () => lesson.learn(true) } }, "Adapt now");
     this.starting = h("button", { class: "button main", type: "button", on: { click: () => this.start() } }, icon("spark"), "Start with an example");
@@ -110,6 +113,7 @@ class Try {
   }
 
   end() {
+    this.ended = true;
     this.clear();
   }
 
@@ -178,17 +182,25 @@ class Try {
       this.cards.delete(one);
     }
     for (const one of lesson.classes) {
-      if (!this.cards.has(one)) this.cards.set(one, new Card(lesson, one, (error) => this.failed(error)));
+      if (!this.cards.has(one)) this.cards.set(one, new Card(lesson, one));
     }
-    const items = [...lesson.classes.map((one) => this.cards.get(one).element), (this.addItem ??= h("li", { class: "card-add" }, this.adding))];
-    if (this.addItem.firstChild !== this.adding) fill(this.addItem, this.adding);
+    const items = [...lesson.classes.map((one) => this.cards.get(one).element), this.addItem];
+    this.paintOffer();
     if (items.length !== this.list.children.length || items.some((item, i) => this.list.children[i] !== item)) {
       const focused = document.activeElement;
       fill(this.list, ...items);
       if (this.list.contains(focused)) focused.focus();
-      else if (document.activeElement === document.body && focused !== document.body) this.adding.focus();
+      else if (document.activeElement === document.body && focused !== document.body) this.list.querySelector(".add-class, .card-name")?.focus();
     }
     for (const card of this.cards.values()) card.paint();
+  }
+
+  /** Another class is offered as long as the server is not known to refuse it. */
+  paintOffer() {
+    const full = lesson.classes.length >= lesson.most;
+    if (full) say(this.enough, `This server takes at most ${several(lesson.most, "class", "classes")}.`);
+    const offer = full ? this.enough : this.adding;
+    if (this.addItem.firstChild !== offer) fill(this.addItem, offer);
   }
 
   paintState() {
@@ -201,17 +213,13 @@ class Try {
     const [kind, text] = stateOf(lesson, known, error, working);
     this.state.className = `chip ${kind}`;
     say(this.state, text);
-    fill(this.faults, error && trouble(named(error), () => lesson.learn()));
-    for (const card of this.cards.values()) card.element.classList.toggle("at-fault", card.one.examples.some((example) => example.id === lesson.blame));
+    fill(this.faults, error && trouble(error, passing(error) ? () => lesson.learn() : null));
+    this.paintOffer();
     this.code.hidden = !known;
     if (known && this.code.dataset.id !== known.id) {
       this.code.dataset.id = known.id;
       fill(this.code.lastChild, code(predictSnippet(known.id), "curl command"));
     }
-  }
-
-  failed(error) {
-    fill(this.faults, trouble(error));
   }
 }
 
@@ -227,12 +235,6 @@ function stateOf(lesson, known, error, working) {
   if (known.how === "extended" && known.fresh.length) return ["good", `Added ${known.fresh.join(", ")} in ${latency(known.ms)}; nothing forgotten`];
   if (known.how === "extended") return ["good", `Added ${several(known.count, "example")} in ${latency(known.ms)}`];
   return ["good", `Learned ${several(known.labels.length, "class", "classes")} in ${latency(known.ms)}`];
-}
-
-/** A refusal that names an example by its number in a request names its class instead. */
-function named(error) {
-  const one = lesson.classes.find((each) => each.examples.some((example) => example.id === lesson.blame));
-  return one ? new Error(error.message.replace(/^image \d+/, `An example of ${lesson.label(one)}`)) : error;
 }
 
 /** For models that nothing can be drawn for: how to ask them from elsewhere. */
