@@ -18,6 +18,7 @@ import json
 import math
 import operator
 import os
+import random
 import re
 import resource
 import statistics
@@ -242,8 +243,8 @@ async def overload(host: str, port: int, process: subprocess.Popen) -> dict[str,
         while time.perf_counter() < until:
             status, _ = await line.post("/v1/models/chars/adapt", support)
             statuses[status] += 1
-            if status != 201:
-                await asyncio.sleep(0.2)
+            if status != 201:  # as the answer asks for, not all at the same moment
+                await asyncio.sleep(random.uniform(0.5, 1.5))
         line.close()
 
     async def remember() -> float:

@@ -170,6 +170,9 @@ def test_a_full_queue_sends_away_and_says_when_to_come_again(plain):
         answer = service.http.post("/v1/models/proto/adapt", json=body)
         refused(answer, 429, "3 requests are waiting")
         assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["instance"] == "/v1/models/proto/adapt"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert 'method="POST",route="none",status="429"} 1.0' in service.http.get("/metrics").text
         assert service.http.get("/health").status_code == 200
         slow.go.set()
         for thread, _ in asked:

@@ -17,9 +17,12 @@ from hub.servers import process
 ADAPTED = 'quickstudy_requests_total{method="POST",route="/v1/models/{model}/adapt",status="201"}'
 
 
-@pytest.fixture
-def two(plain, tmp_path):
-    store = str(tmp_path / "store.sqlite")
+pytestmark = pytest.mark.xdist_group("workers")  # one service for most of them
+
+
+@pytest.fixture(scope="module")
+def two(plain, tmp_path_factory):
+    store = str(tmp_path_factory.mktemp("store") / "store.sqlite")
     with process(plain["proto"], store, "--workers", "2", "--keep") as (parent, http):
         yield parent, http
         parent.send_signal(signal.SIGTERM)
@@ -51,8 +54,10 @@ def adapt_and_ask(url, seed):
 
 
 def counted(http, name):
+    """What /metrics says; 0 where nothing was counted yet."""
     said = httpx.get(f"{http.base_url}/metrics", timeout=60).text
-    return float(re.search(rf"^{re.escape(name)} (\S+)$", said, re.MULTILINE)[1])
+    found = re.search(rf"^{re.escape(name)} (\S+)$", said, re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 def gauged(workers):
@@ -68,26 +73,27 @@ def gauged(workers):
 def test_they_answer_for_each_other_and_count_together(two):
     parent, http = two
     assert len(workers_of(parent)) == 2
+    before = counted(http, ADAPTED)
     with ThreadPoolExecutor(8) as clients:
         said = list(clients.map(lambda seed: adapt_and_ask(http.base_url, seed), range(40)))
     assert said == [["a", "b", "c", "d"]] * 40
-    assert counted(http, ADAPTED) == 40
+    assert counted(http, ADAPTED) == before + 40
 
 
 def test_one_that_is_killed_is_replaced_and_loses_none(two):
     parent, http = two
+    before = counted(http, ADAPTED)
     ids = [adapted(http, "m", seed=seed)["adapted_id"] for seed in range(4)]
-    before = workers_of(parent)
-    os.kill(victim := min(before), signal.SIGKILL)
+    os.kill(victim := min(workers_of(parent)), signal.SIGKILL)
     until(lambda: len(workers_of(parent) - {victim}) == 2)
     for id in ids:
         assert httpx.get(f"{http.base_url}/v1/adapted/{id}", timeout=60).status_code == 200
-    assert counted(http, ADAPTED) == 4
+    assert counted(http, ADAPTED) == before + 4
 
 
 def test_all_are_replaced_one_by_one_and_requests_go_on(two):
     parent, http = two
-    before = workers_of(parent)
+    counts, before = counted(http, ADAPTED), workers_of(parent)
     parent.send_signal(signal.SIGHUP)
     asked = 0
     while workers_of(parent) & before:
@@ -96,7 +102,7 @@ def test_all_are_replaced_one_by_one_and_requests_go_on(two):
     assert asked > 0
     until(lambda: len(workers_of(parent)) == 2)
     until(lambda: gauged(workers_of(parent)) == workers_of(parent))
-    assert counted(http, ADAPTED) == asked
+    assert counted(http, ADAPTED) == counts + asked
 
 
 def test_one_that_cannot_be_replaced_ends_the_service(plain, tmp_path):

@@ -1,6 +1,7 @@
 """The service as one ASGI application."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
@@ -18,7 +19,8 @@ from quickstudy.hub.service.adaptations import Adaptations
 from quickstudy.hub.service.bodies import Deadline, LimitBody
 from quickstudy.hub.service.inference import InferRequest
 from quickstudy.hub.service.metrics import Counted, Metrics
-from quickstudy.hub.service.problems import answer_problems, refusals
+from quickstudy.hub.service.problems import answer_problems, problem, refusals
+from quickstudy.hub.service.work import Work
 from quickstudy.hub.wire import Problem, Query, Support
 
 PUBLIC = pages.PUBLIC | {"/health", "/v2/health/live", "/v2/health/ready", "/openapi.json"}
@@ -100,8 +102,43 @@ def make_app(
     app.add_middleware(Deadline, seconds=adaptations.limits.deadline)
     app.add_middleware(Counted, metrics=counts)
     app.add_middleware(Guarded)
+    app.add_middleware(SendAway, work=adaptations.work, metrics=counts)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
+
+
+class SendAway:
+    """Sends away what the model could not take up, before it costs anything.
+
+    Under many times the load that the model takes, this is what the service does most: the answer
+    is made once, but for the address.
+
+    Args:
+        app: what is behind it.
+        work: what may be full.
+        metrics: counts them.
+    """
+
+    def __init__(self, app: ASGIApp, work: Work, metrics: Metrics) -> None:
+        self.app = app
+        self.work = work
+        self.sent = metrics.requests.labels("none", "POST", 429)
+        busy = work.busy()
+        answer = problem(busy.status, busy.detail, "", HEADERS | busy.headers)
+        self.before, self.after = bytes(answer.body).split(b'""')
+        self.status = busy.status
+        self.headers = [one for one in answer.raw_headers if one[0] != b"content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] != "POST" or not self.work.full:
+            await self.app(scope, receive, send)
+            return
+        self.sent.inc()
+        body = self.before + json.dumps(scope["path"][:200]).encode() + self.after
+        headers = [*self.headers, (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 class Guarded:

@@ -70,6 +70,16 @@ class Work:
             name = f"quickstudy-work-{number}"
             threading.Thread(target=self._run, name=name, daemon=True).start()
 
+    @property
+    def full(self) -> bool:
+        """Whether as many wait as may."""
+        return self.pending >= self.threads + self.queue
+
+    def busy(self) -> Refused:
+        """What whoever comes then is told."""
+        said = f"{self.queue} requests are waiting, which is as many as may; come again"
+        return Refused(429, said, {"Retry-After": "1"})
+
     async def do(self, call: Callable[[], T]) -> T:
         """What a function returns, or raises, called in one of the threads.
 
@@ -101,12 +111,8 @@ class Work:
             self._news.notify_all()
 
     async def _done(self, call: Callable[[], Any], together: bool) -> Any:
-        if self.pending >= self.threads + self.queue:
-            raise Refused(
-                429,
-                f"{self.queue} requests are waiting, which is as many as may; come again",
-                {"Retry-After": "1"},
-            )
+        if self.full:
+            raise self.busy()
         self.pending += 1
         job = _Job(call, Future(), together)
         loop = asyncio.get_running_loop()
