@@ -96,15 +96,18 @@ _CAREFUL: Options = {**_TEN_MINUTES, "rate": 1e-3}
 _FEW_WAYS: Options = {**_TEN_MINUTES, "ways": 5, "steps": 5000}
 _COSTLY: Options = {**_FEW_WAYS, "steps": 3000}
 _BUDGETS: Mapping[str, Options] = {
-    **dict.fromkeys(("dkt", "lrd2", "matchingnet", "metabaseline", "softkmeans"), _QUICK),
-    **dict.fromkeys(("feat", "relationnet", "settransformer", "priorfitted"), _CAREFUL),
-    # At its usual rate the head is certain after one step.
-    "anil": {**_QUICK, "inner_rate": 0.01},
+    **dict.fromkeys(("dkt", "lrd2", "matchingnet", "metabaseline"), _QUICK),
+    **dict.fromkeys(("feat", "relationnet", "priorfitted"), _CAREFUL),
+    "settransformer": {**_CAREFUL, "steps": 4000},
+    # Small steps: after large ones the class whose example has the largest embedding wins.
+    "anil": {**_FEW_WAYS, "steps": 9000, "inner_steps": 10, "inner_rate": 1e-3},
     **dict.fromkeys(("boil", "protomaml"), _FEW_WAYS),
     "mamlplusplus": _COSTLY,
     # Its inner steps have to come near a minimum, and nothing holds the start where they do.
     "imaml": {**_COSTLY, "rate": 1e-3, "inner_rate": 0.03},
     "metasgd": {**_FEW_WAYS, "steps": 10000},
+    "reptile": {**_TEN_MINUTES, "steps": 2000},
+    "softkmeans": {**_TEN_MINUTES, "steps": 2500},
 }
 """Steps that take each of the others as long: they differ in what a step costs."""
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from tempfile import TemporaryDirectory
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from quickstudy.errors import QuickstudyError, RunError
 from quickstudy.hub.service.metrics import FOLDER
@@ -29,8 +30,8 @@ from quickstudy.hub.service.serving import (
 )
 from quickstudy.hub.service.shelf import StoreShelf
 
-START_SECONDS = 60
-"""How long a process may take to be ready, or to answer at all."""
+HUNG_SECONDS = 60
+"""How long a process may take to be ready, and later to answer at all."""
 _logger = logging.getLogger(__name__)
 
 
@@ -62,7 +63,7 @@ def serve_many(serving: Serving, told: Callable[[str], None]) -> None:
         os.environ[FOLDER] = folder
         config = config_of(partial(_app, serving))
         config.factory, config.workers = True, serving.workers
-        config.timeout_worker_healthcheck = START_SECONDS
+        config.timeout_worker_healthcheck = HUNG_SECONDS
         workers = _Workers(config, [heard])
         workers.all_ready = partial(told, address(heard))
         try:
@@ -74,19 +75,46 @@ def serve_many(serving: Serving, told: Callable[[str], None]) -> None:
 
 
 class _Workers(Multiprocess):
-    """Processes that say when all are ready, and are counted no more once they are gone."""
+    """Processes that are replaced when they die or hang, and are counted no more once gone.
+
+    Never waits for one of them to answer: one that is killed while it is asked never does.
+    """
 
     all_ready: Callable[[], None]
     said = failed = False
 
+    def init_processes(self) -> None:
+        self.heard: dict[int | None, float] = {}
+        self.ready: set[int | None] = set()
+        super().init_processes()
+
     def keep_subprocess_alive(self) -> None:
-        told_to_stop = self.should_exit.is_set()
-        super().keep_subprocess_alive()
-        self.failed = self.should_exit.is_set() and not told_to_stop
+        if self.should_exit.is_set():
+            return
+        for place, process in enumerate(self.processes):
+            if process.process.is_alive() and self._answers(process):
+                continue
+            process.kill()
+            process.join()
+            if process.exitcode == STARTUP_FAILURE:
+                self.failed = True
+                self.should_exit.set()
+                return
+            self.processes[place] = Process(self.config, self.sockets)
+            self.processes[place].start()
         self._count_no_more()
-        if not self.said and all(process.is_ready(timeout=0.1) for process in self.processes):
+        if not self.said and self.ready >= {process.pid for process in self.processes}:
             self.said = True
             self.all_ready()
+
+    def _answers(self, process: Process) -> bool:
+        """Whether it does, if not to this question then to one of the last."""
+        now = time.monotonic()
+        last = self.heard.setdefault(process.pid, now)
+        if process.is_ready(timeout=0):
+            self.ready.add(process.pid)
+            self.heard[process.pid] = now
+        return now - last < HUNG_SECONDS
 
     def restart_all(self) -> None:
         super().restart_all()
