@@ -240,6 +240,7 @@ async def overload(host: str, port: int, process: subprocess.Popen) -> dict[str,
     until = time.perf_counter() + OVERLOAD_SECONDS
 
     async def client(line: Line, support: bytes) -> None:
+        await asyncio.sleep(random.uniform(0.0, 1.0))  # nor do they all come at once
         while time.perf_counter() < until:
             status, _ = await line.post("/v1/models/chars/adapt", support)
             statuses[status] += 1
