@@ -14,8 +14,8 @@ COPY --chown=hub constraints.txt pyproject.toml README.md LICENSE THIRD_PARTY_NO
 COPY --chown=hub src source/src
 ARG TORCH_INDEX=""
 RUN python -m venv venv \
-    && pip install --no-cache-dir --constraint source/constraints.txt \
-        ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "./source[postgres]"
+    && PIP_EXTRA_INDEX_URL="$TORCH_INDEX" \
+        pip install --no-cache-dir --constraint source/constraints.txt "./source[postgres]"
 
 ARG MODEL
 COPY --chown=hub ${MODEL} model

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from benchmarks import service
+from benchmarks import service_endurance as long
 
 
 @pytest.fixture
@@ -53,11 +54,12 @@ def test_too_many_clients_are_refused_and_nothing_else(figures, monkeypatch):
 
 def test_states_that_live_too_long_are_seen(tmp_path, monkeypatch):
     monkeypatch.setattr("quickstudy.hub.service.adaptations.PURGE_SECONDS", 0.1)
-    monkeypatch.setattr(service, "LIVE", -0.5)  # as if they were to be gone when they are made
+    # As if they were to be gone when they are made.
+    monkeypatch.setattr(long, "LIVE", -0.5)
     service.save_model(tmp_path / "model")
     with service.service(tmp_path, ["--limit", "live=3600", "--limit", "adapted=100000"]) as at:
-        made = asyncio.run(service.endurance(*at, seconds=1.0))
-    told = service.judged(made, service.ENDURANCE)
+        made = asyncio.run(long.endurance(*at, seconds=1.0))
+    told = service.judged(made, long.ENDURANCE)
     assert told["errors"] == 0, told
     assert set(told["statuses"]) <= {"200", "201", "204", "400"}
     assert told["states_asked"] == told["states_past_their_time"] > 0
@@ -75,7 +77,7 @@ def test_states_that_went_before_their_time_are_told():
             text = "".join(f"quickstudy_{name} {value}\n" for name, value in counts.items())
             return 200, f"# HELP quickstudy_adapted States.\n{text}".encode()
 
-    assert asyncio.run(service.left_over(Line())) == (0, 5)
+    assert asyncio.run(long.left_over(Line())) == (0, 5)
 
 
 GOOD = {
@@ -83,7 +85,7 @@ GOOD = {
                             "added_cpu_ms_per_task": -0.1}),
     "overload": (service.OVERLOAD, {"other_statuses": 0, "refused": 1, "health_p99_ms": 99.99,
                                     "memory_mb_per_client": 0.1}),
-    "endurance": (service.ENDURANCE, {"errors": 0, "memory_growth": 0.049, "states_asked": 1,
+    "endurance": (long.ENDURANCE, {"errors": 0, "memory_growth": 0.049, "states_asked": 1,
                                       "states_past_their_time": 0, "states_left": 0,
                                       "states_evicted": 0}),
 }  # fmt: skip
@@ -122,7 +124,7 @@ def test_what_is_wanted_is_said_in_words():
 
 def test_memory_counts_once_warm():
     rises = [(float(second), 100.0 + min(second, 40)) for second in range(200)]
-    assert service.memory_ends(rises, 200) == (140, 140)
+    assert long.memory_ends(rises, 200) == (140, 140)
     leaks = [(float(second), 100.0 + second) for second in range(200)]
-    first, last = service.memory_ends(leaks, 200)
+    first, last = long.memory_ends(leaks, 200)
     assert first < 150 < 185 < last

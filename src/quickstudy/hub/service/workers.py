@@ -1,6 +1,5 @@
 """A service of several processes at one address; they share what is adapted through the store."""
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -11,10 +10,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from weakref import WeakKeyDictionary, WeakSet
 
 from fastapi import FastAPI
 from prometheus_client.multiprocess import mark_process_dead
-from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from quickstudy.errors import QuickstudyError, RunError
@@ -32,7 +31,6 @@ from quickstudy.hub.service.shelf import StoreShelf
 
 HUNG_SECONDS = 60
 """How long a process may take to be ready, and later to answer at all."""
-_logger = logging.getLogger(__name__)
 
 
 def serve_many(serving: Serving, told: Callable[[str], None]) -> None:
@@ -84,8 +82,8 @@ class _Workers(Multiprocess):
     said = failed = False
 
     def init_processes(self) -> None:
-        self.heard: dict[int | None, float] = {}
-        self.ready: set[int | None] = set()
+        self.heard: WeakKeyDictionary[Process, float] = WeakKeyDictionary()
+        self.ready: WeakSet[Process] = WeakSet()
         super().init_processes()
 
     def keep_subprocess_alive(self) -> None:
@@ -96,24 +94,24 @@ class _Workers(Multiprocess):
                 continue
             process.kill()
             process.join()
-            if process.exitcode == STARTUP_FAILURE:
-                self.failed = True
+            if process not in self.ready and (process.exitcode or 0) > 0:
+                self.failed = True  # it ended by itself, and so would every other one
                 self.should_exit.set()
                 return
             self.processes[place] = Process(self.config, self.sockets)
             self.processes[place].start()
         self._count_no_more()
-        if not self.said and self.ready >= {process.pid for process in self.processes}:
+        if not self.said and all(process in self.ready for process in self.processes):
             self.said = True
             self.all_ready()
 
     def _answers(self, process: Process) -> bool:
         """Whether it does, if not to this question then to one of the last."""
         now = time.monotonic()
-        last = self.heard.setdefault(process.pid, now)
+        last = self.heard.setdefault(process, now)
         if process.is_ready(timeout=0):
-            self.ready.add(process.pid)
-            self.heard[process.pid] = now
+            self.ready.add(process)
+            self.heard[process] = now
         return now - last < HUNG_SECONDS
 
     def restart_all(self) -> None:
@@ -135,8 +133,7 @@ def _app(serving: Serving) -> FastAPI:
     try:
         return app_of(serving, load(serving))
     except QuickstudyError as error:
-        _logger.error("a process of the service cannot start: %s", error)
-        sys.exit(STARTUP_FAILURE)
+        sys.exit(f"a process of the service cannot start: {error}")
 
 
 def _end_with_parent() -> None:
