@@ -1,11 +1,12 @@
-"""What `quickstudy serve` refuses before it listens: one line, exit code 2."""
+"""What `quickstudy serve` refuses before it listens: one line, exit code 2; what it holds."""
 
+import gc
 import socket
 
 import pytest
 
 from quickstudy.errors import RunError
-from quickstudy.hub.service.serving import Serving, Source, load
+from quickstudy.hub.service.serving import Serving, Source, app_of, load
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,14 @@ def test_a_port_that_is_taken(call, plain):
         said = call("serve", "--model", f"a={plain['proto']}", "--port", port)
     assert said.code == 2
     assert said.err == f"error: cannot listen on 127.0.0.1, port {port}: Address already in use\n"
+
+
+def test_what_stays_is_not_looked_through_for_garbage_again_and_again(plain):
+    serving = Serving(models={"a": Source(plain["proto"])})
+    gc.unfreeze()
+    try:
+        app = app_of(serving, load(serving))
+        assert len(gc.get_objects()) < gc.get_freeze_count() / 100
+    finally:
+        app.state.adaptations.work.close()
+        gc.unfreeze()

@@ -1,5 +1,6 @@
 """A service that listens: models, keys and limits put together."""
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -127,7 +128,11 @@ def app_of(serving: Serving, models: Mapping[str, Served]) -> FastAPI:
     work = Work(serving.threads or max(1, _cores() // serving.workers), serving.limits.queue)
     shelf = StoreShelf(serving.store) if serving.keep else None
     ring = KeyRing(serving.store) if serving.asks_keys else None
-    return make_app(Adaptations(models, serving.limits, work, shelf), ring, serving.store)
+    app = make_app(Adaptations(models, serving.limits, work, shelf), ring, serving.store)
+    # What is here now stays. To look through it all for garbage stops everything for 0.2 s.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def check_reach(serving: Serving) -> None:
