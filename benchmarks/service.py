@@ -4,6 +4,7 @@
     python -m benchmarks.service --clients 64 --requests 10000 --json
     python -m benchmarks.service --overload                        # ten times what may wait
     python -m benchmarks.service --minutes 60                      # mixed load, and what it leaves
+    python -m benchmarks.service --record                          # and into docs/serving.md
 
 Starts a service of its own on a free port of this machine, with an untrained ProtoNet on the usual
 backbone (what it has learned does not change what it costs), and stops it at the end. The bare
@@ -37,6 +38,7 @@ import numpy as np
 
 from benchmarks.service_endurance import ENDURANCE, LIVE, UNLIMITED, endurance
 from benchmarks.service_line import SIDE, WAYS, Line, Wanted, cpu_seconds, memory_mb, task_of
+from benchmarks.service_page import record
 
 ALONE, BARE_SECONDS = 300, 3.0
 QUEUE, OVERLOAD_SECONDS = 256, 10.0
@@ -68,7 +70,9 @@ def main() -> None:
     parser.add_argument("--overload", action="store_true")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--record", action="store_true", help="write it into docs/serving.md")
     args = parser.parse_args()
+    load_before = os.getloadavg()[0]
     adapted = UNLIMITED if args.minutes else 4 * args.clients
     told = ["--threads", str(args.threads), "--limit", f"adapted={adapted}"]
     told += ["--limit", f"queue={QUEUE}"] + (["--limit", f"live={LIVE}"] if args.minutes else [])
@@ -76,13 +80,18 @@ def main() -> None:
         learner = save_model(Path(folder) / "model")
         with service(Path(folder), told) as (host, port, process):
             if args.overload:
-                figures = judged(asyncio.run(overload(host, port, process)), OVERLOAD)
+                kind, wanted = "overload", OVERLOAD
+                made = asyncio.run(overload(host, port, process))
             elif args.minutes:
+                kind, wanted = "endurance", ENDURANCE
                 made = asyncio.run(endurance(host, port, process, 60 * args.minutes))
-                figures = judged(made, ENDURANCE)
             else:
-                figures = judged(measure(learner, host, port, process, args), LOAD)
+                kind, wanted = "load", LOAD
+                made = measure(learner, host, port, process, args)
+    figures = judged(made, wanted)
     print(json.dumps(figures, indent=None if args.json else 1))
+    if args.record:
+        record(kind, figures, load_before)
     sys.exit(1 if figures["missed"] else 0)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from benchmarks import service
+from benchmarks import service, service_page
 from benchmarks import service_endurance as long
 
 
@@ -128,3 +128,36 @@ def test_memory_counts_once_warm():
     leaks = [(float(second), 100.0 + second) for second in range(200)]
     first, last = long.memory_ends(leaks, 200)
     assert first < 150 < 185 < last
+
+
+def test_what_was_found_is_kept_and_told_on_the_page(tmp_path, monkeypatch):
+    kept, page = tmp_path / "service.json", tmp_path / "serving.md"
+    monkeypatch.setattr(service_page, "RESULTS", kept)
+    monkeypatch.setattr(service_page, "PAGE", page)
+    page.write_text("Before.\n<!-- service -->\nNo figures yet.\n<!-- end -->\nAfter.\n")
+    hour = GOOD["endurance"][1] | {"minutes": 60.0, "errors": 3, "statuses": {"200": 2000},
+        "memory_first_mb": 400.0, "memory_last_mb": 404.0}  # fmt: skip
+    crowd = GOOD["overload"][1] | {"clients": 2560, "statuses": {"201": 10, "429": 22_000},
+        "health_p50_ms": 2.1, "memory_before_mb": 300.4, "memory_peak_mb": 480.4}  # fmt: skip
+    service_page.record("endurance", service.judged(hour, long.ENDURANCE), 0.0)
+    service_page.record("overload", service.judged(crowd, service.OVERLOAD), 0.04)
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("Before.", "After.")
+    assert lines[2:10] == [
+        "| | reached | wanted |",
+        "|---|---|---|",
+        "| 2,560 clients, ten times what may wait: answers | 10 x 201, 22,000 x 429 "
+        "| 200, 201, 429 and 503 alone |",
+        "| – `/health` | 2.1 ms, 99 of 100 within 100 ms | < 100 ms |",
+        "| – memory | from 300 to 480 MB at most | bounded |",
+        "| 60 minutes of mixed load: requests answered otherwise than they should be | 3 of 2,000 "
+        "| <= 0 |",
+        "| – growth of memory | 4.9 %, from 400 to 404 MB | < 5 % |",
+        "| – states past their time | 0 of 1 asked for | <= 0 |",
+    ]
+    assert list(json.loads(kept.read_text())) == ["overload", "endurance"]
+
+
+def test_the_page_holds_the_figures_that_are_stored():
+    stored = json.loads(service_page.RESULTS.read_text(encoding="utf-8"))
+    assert service_page.told(stored) in service_page.PAGE.read_text(encoding="utf-8")

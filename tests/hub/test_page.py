@@ -44,6 +44,8 @@ pytestmark = pytest.mark.xdist_group("page")  # one server and one browser for a
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 WAIT = 30_000
 """Milliseconds that a browser waits for what a busy machine does."""
+LEAVING = "(it) => addEventListener('pagehide', () => sessionStorage['quickstudy-lesson'] = it)"
+"""Leaves a lesson behind that the page did not write."""
 HASHES = {"try": "#/try/chars", "runs": "#/runs", "models": "#/models"}
 
 
@@ -300,6 +302,31 @@ def test_the_keyboard_is_enough(visit, photos):
     page.get_by_role("textbox", name="Name of class 1").focus()
     page.keyboard.type("bars")
     answered(page, "bars")
+
+
+def test_what_was_taught_is_there_when_the_page_is_loaded_again(visit, photos):
+    page = visit("#/try/chars")
+    teach(page, 0, "bar", BAR)
+    teach(page, 1, "ring", RING)
+    card(page, 1).locator("input[type=file]").set_input_files(sorted(photos.rglob("*.png"))[:1])
+    learned(page, "(Learned 2 classes|Added 1 example) in")
+    with page.expect_request(re.compile("/adapted/.*"), timeout=WAIT) as forgotten:
+        page.reload()
+    assert forgotten.value.method == "DELETE", "the server keeps nothing that nobody knows of"
+    learned(page, "Learned 2 classes")
+    names = page.locator(".card input.card-name")
+    assert [box.input_value() for box in names.all()] == ["bar", "ring"]
+    assert [card(page, n).locator(".thumb img").count() for n in (0, 1)] == [1, 2]
+    ask(page, moved(BAR, 0.05, 0.0))
+    answered(page, "bar")
+    page.get_by_role("button", name="Start over").click()
+    page.reload()
+    page.get_by_text("Draw an example of two classes").wait_for()
+    assert page.locator(".card .thumb").count() == 0
+    for unknown in ("{", '{"classes": 3}'):
+        page.evaluate(LEAVING, unknown)
+        page.reload()
+        page.get_by_text("Draw an example of two classes").wait_for()
 
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(visit, address):

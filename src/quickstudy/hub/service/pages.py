@@ -29,6 +29,7 @@ FILES = (
     "js/format.js",
     "js/glyphs.js",
     "js/icons.js",
+    "js/keeping.js",
     "js/keys.js",
     "js/lesson.js",
     "js/models.js",

@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,25 +52,32 @@ def serve_many(serving: Serving, told: Callable[[str], None]) -> None:
             f"{serving.workers} workers share what is adapted through the store, which is asked "
             "for with --keep; or let one process use all cores by its threads"
         )
-    with (
-        listening(serving.host, serving.port) as heard,
-        TemporaryDirectory(prefix="quickstudy-metrics-") as folder,
-    ):
+    with listening(serving.host, serving.port) as heard, _counting_together():
         check_reach(serving)
         load(serving)  # what is wrong with a model, or the store, is said once, here
         StoreShelf(serving.store).close()
-        os.environ[FOLDER] = folder
         config = config_of(partial(_app, serving))
         config.factory, config.workers = True, serving.workers
         config.timeout_worker_healthcheck = HUNG_SECONDS
         workers = _Workers(config, [heard])
         workers.all_ready = partial(told, address(heard))
-        try:
-            workers.run()
-        finally:
-            del os.environ[FOLDER]
+        workers.run()
     if workers.failed:
         raise RunError("a process of the service could not start; what it said is above")
+
+
+@contextmanager
+def _counting_together() -> Iterator[None]:
+    """A folder where processes count together, named to them for as long as it is there."""
+    before = os.environ.get(FOLDER)
+    with TemporaryDirectory(prefix="quickstudy-metrics-") as folder:
+        os.environ[FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[FOLDER]
+            if before is not None:
+                os.environ[FOLDER] = before
 
 
 class _Workers(Multiprocess):

@@ -58,14 +58,34 @@ export class Lesson extends EventTarget {
     return made;
   }
 
+  /** What a page that is loaded again needs to go on from here, as JSON; a picture is in `shown` already. */
+  kept() {
+    const classes = this.classes.map(({ name, hint, colour, examples }) => ({
+      name, hint, colour, examples: examples.map(({ data, thumbnail, shown, strokes }) => ({ data: shown ? null : data, thumbnail, shown, strokes })),
+    }));
+    return { model: this.model, known: this.known?.id ?? null, classes };
+  }
+
+  /** Goes on from what `kept` gave; it is learned anew once the model is used. */
+  restore({ model, classes }) {
+    const again = ({ data, shown, ...rest }) => this.example({ ...rest, shown, data: data ?? shown.split(",")[1] });
+    this.classes = classes.map(({ name, hint, colour, examples }) => ({ id: this.next++, name, hint, colour, note: "", examples: examples.map(again) }));
+    this.model = model;
+  }
+
   remove(one) {
     this.classes = this.classes.filter((other) => other !== one);
     this.changed();
   }
 
   /** @returns {Example} */
-  addExample(one, { data, thumbnail, shown = null, strokes = null }) {
-    const example = { id: this.next++, data, thumbnail, shown, strokes, version: 0, refused: new Map() };
+  example({ data, thumbnail, shown = null, strokes = null }) {
+    return { id: this.next++, data, thumbnail, shown, strokes, version: 0, refused: new Map() };
+  }
+
+  /** @returns {Example} */
+  addExample(one, given) {
+    const example = this.example(given);
     one.examples.push(example);
     this.changed();
     return example;
@@ -86,9 +106,9 @@ export class Lesson extends EventTarget {
     this.changed();
   }
 
-  /** Uses another model; it learns the same. */
+  /** Uses a model; another one learns the same. */
   use(model) {
-    if (this.model === model) return;
+    if (this.model === model && this.known) return;
     this.model = model;
     this.changed();
   }
@@ -127,7 +147,7 @@ export class Lesson extends EventTarget {
   }
 
   /** The example behind a number that the server said. */
-  example(number) {
+  behind(number) {
     const id = this.known?.rows[number]?.example;
     for (const one of this.classes) {
       const found = one.examples.find((example) => example.id === id);

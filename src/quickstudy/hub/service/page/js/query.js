@@ -204,7 +204,7 @@ export class Question {
   }
 
   paintNearest(nearest) {
-    const found = nearest && this.lesson.example(nearest.example);
+    const found = nearest && this.lesson.behind(nearest.example);
     this.near.hidden = !found;
     if (!found) return;
     const { one, example } = found;

@@ -6,6 +6,7 @@ import { passing, trouble } from "./errors.js";
 import { latency, several } from "./format.js";
 import { QUESTION, STARTERS } from "./glyphs.js";
 import { icon } from "./icons.js";
+import { keep } from "./keeping.js";
 import { Lesson } from "./lesson.js";
 import { Question } from "./query.js";
 import { adaptSnippets, predictSnippet } from "./snippets.js";
@@ -13,6 +14,7 @@ import { png, thumbnail } from "./strokes.js";
 
 /** Outlives the view: what was taught is still there when one comes back. */
 const lesson = new Lesson();
+keep(lesson);
 
 /** Shows the view; returns the way to leave it. */
 export function enter(place, wanted) {
