@@ -1,6 +1,7 @@
 """Keys to the service: contract over both databases, and the commands."""
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -41,6 +42,22 @@ def clock():
 def ring(url, clock):
     with closing(KeyRing(url, clock)) as made:
         yield made
+
+
+def test_a_store_that_is_written_locks_nobody_out(ring, url):
+    """It cannot be noted that the key was used, and that is not waited for."""
+    key, secret = ring.create("laptop", ["read"])
+    engine, found = create_engine(store_url(url)), []
+    asking = threading.Thread(target=lambda: found.append(ring.check(secret)), daemon=True)
+    with engine.connect() as writer:
+        if writer.dialect.name == "sqlite":
+            writer.exec_driver_sql("BEGIN IMMEDIATE")
+        writer.execute(text("UPDATE keys SET name = 'mine'"))
+        asking.start()
+        asking.join(15)
+        assert [one.id for one in found] == [key.id]
+        writer.rollback()
+    engine.dispose()
 
 
 def test_a_key_opens_what_it_was_made_for(ring):

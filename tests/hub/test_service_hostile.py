@@ -57,6 +57,28 @@ def test_a_shape_of_any_length(http, shape):
     refused(http.post("/v2/models/proto/infer", json=body), 422, "shape")
 
 
+def test_a_tensor_of_very_many_dimensions_of_one(http):
+    shape = [400_000, 1, 1, 1, 1, 1, 1, 1]
+    tensor = {"name": "query_x", "shape": shape, "datatype": "FP32", "data": [0.0] * 400_000}
+    body = {"inputs": [tensor], "parameters": {"adapted_id": adapted(http)["adapted_id"]}}
+    refused(http.post("/v2/models/proto/infer", json=body), 422, "x must be inputs")
+
+
+def test_labels_of_a_tensor_are_labels(http):
+    x = {"shape": [2, 4], "datatype": "FP32", "data": some(2)}
+    names = {"name": "support_y", "shape": [2], "datatype": "BYTES", "data": ["a", 1.5]}
+    body = {"inputs": [{"name": "support_x", **x}, names, {"name": "query_x", **x}]}
+    refused(http.post("/v2/models/proto/infer", json=body), 422, "support_y: 1: a label is text")
+    names["data"] = ["a", "b", "c"]
+    refused(http.post("/v2/models/proto/infer", json=body), 422, "support_y must be labels [2]")
+
+
+def test_numbers_too_large_to_be_answered(http):
+    id = adapted(http)["adapted_id"]
+    answer = http.post(f"/v1/adapted/{id}/predict", json={"x": [[3e38, 3e38, -3e38, 3e38]]})
+    refused(answer, 422, "numbers that are not finite")
+
+
 @pytest.mark.parametrize(
     "label", ["a\0", "a\n", "\x7f", "\u0085", "", "a" * 201, 2**63, 10**4000, None, 1.5, True]
 )

@@ -79,9 +79,9 @@ def test_time_and_quota_hold_in_the_store(plain, shelf):
         service.clock.now += 99.5
         refused(service.http.get(f"/v1/adapted/{ids[1]}"), 404)
         assert service.http.get(f"/v1/adapted/{ids[2]}").status_code == 200
-        assert [kept.id for kept in shelf.of("local", service.clock.now)] == [ids[2]]
+        assert [one.adapted_id for one in shelf.of("local", service.clock.now)] == [ids[2]]
         shelf.purge(service.clock.now)
-        assert [kept.id for kept in shelf.of(None, 0.0)] == [ids[2]]
+        assert [one.adapted_id for one in shelf.of(None, 0.0)] == [ids[2]]
 
 
 def test_what_is_of_another_model_is_not_answered(plain, shelf):
@@ -129,3 +129,28 @@ def test_without_it_a_restart_forgets(plain, tmp_path):
         id = adapted(http, "m")["adapted_id"]
     with process(plain["proto"], store) as (_, http):
         refused(http.get(f"/v1/adapted/{id}"), 404)
+
+
+def test_a_list_reads_no_examples(plain, shelf, url):
+    with serving(plain, shelf=shelf) as service:
+        told = [adapted(service.http, labels=labels) for labels in ("aab", "abcc")]
+        engine = create_engine(store_url(url))
+        with engine.begin() as connection:
+            damage = text("UPDATE adapted SET examples = :nothing WHERE id = :id")
+            connection.execute(damage, {"nothing": b"", "id": told[0]["adapted_id"]})
+            old = text("UPDATE adapted SET counts = NULL WHERE id = :id")  # of an older release
+            connection.execute(old, {"id": told[1]["adapted_id"]})
+        engine.dispose()
+        listed = service.http.get("/v1/adapted").json()["adapted"]
+    assert sorted(listed, key=lambda one: one["labels"]) == told
+
+
+def test_what_was_just_put_stays_though_a_clock_is_behind(plain, shelf):
+    limits = Limits(adapted=2)
+    with serving(plain, shelf=shelf, limits=limits) as service:
+        for seed in range(2):
+            adapted(service.http, seed=seed)
+        service.clock.now -= 5
+        id = adapted(service.http, seed=2)["adapted_id"]
+        assert service.http.get(f"/v1/adapted/{id}").status_code == 200
+        assert len(service.http.get("/v1/adapted").json()["adapted"]) == 2

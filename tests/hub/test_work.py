@@ -133,3 +133,87 @@ def test_more_than_are_taken_at_once_are_all_answered():
     answers = after_waiting([wishing(embedder, x) for x in xs])
     assert 1 < len(embedder.given) < len(xs)
     torch.testing.assert_close(torch.cat(answers), embedder.alone(torch.cat(xs)), atol=1e-5, rtol=0)
+
+
+def test_threads_that_are_free_each_take_one():
+    both = threading.Barrier(2)
+
+    def meeting(embedder, x):
+        def job():
+            yield Wish(embedder, x)
+            both.wait(30)  # never, were both in one thread
+
+        return job
+
+    async def run():
+        work = Work(threads=2, queue=10)
+        try:
+            for x in inputs([1, 1, 1]):
+                calls = [meeting(embedder, x), meeting(embedder, x)]
+                await asyncio.gather(*(work.do_steps(call) for call in calls))
+        finally:
+            work.close()
+
+    embedder = Embedder()
+    asyncio.run(run())
+
+
+def test_what_costs_much_is_waited_for_by_nobody():
+    done, embedder = threading.Event(), Embedder()
+
+    def costly():
+        assert done.wait(30)  # until the other has been answered
+        yield from ()
+        return "costly"
+
+    async def run():
+        work, free = Work(threads=2, queue=10), threading.Event()
+        try:
+            begun = [asyncio.ensure_future(work.do(lambda: free.wait(30))) for _ in range(2)]
+            first = asyncio.ensure_future(work.do_steps(costly, together=False))
+            second = asyncio.ensure_future(work.do_steps(wishing(embedder, inputs([2])[0])))
+            await asyncio.sleep(0.05)
+            free.set()
+            await asyncio.gather(*begun)
+            await second
+            done.set()
+            return await first
+        finally:
+            done.set()
+            work.close()
+
+    assert asyncio.run(run()) == "costly"
+
+
+def test_whoever_gives_up_while_those_before_it_begin_is_left_out():
+    began, go, called = threading.Event(), threading.Event(), []
+
+    def slow():
+        began.set()
+        go.wait(30)
+        yield from ()
+
+    def late():
+        called.append("late")
+        yield from ()
+
+    async def run():
+        work, free = Work(threads=1, queue=10), threading.Event()
+        try:
+            first = asyncio.ensure_future(work.do(lambda: free.wait(30)))
+            both = [asyncio.ensure_future(work.do_steps(call)) for call in (slow, late)]
+            await asyncio.sleep(0.05)
+            free.set()
+            await first
+            await asyncio.to_thread(began.wait, 30)
+            both[1].cancel()
+            await asyncio.wait([both[1]])
+            go.set()
+            await both[0]
+            return work.pending
+        finally:
+            go.set()
+            work.close()
+
+    assert asyncio.run(run()) == 0
+    assert called == []

@@ -199,6 +199,9 @@ def answered(
 ) -> dict[str, Any]:
     """One answer as JSON: label and probabilities, or predictions by target.
 
+    Raises:
+        DataError: probabilities that are not finite name no label.
+
     Examples:
         >>> answered(torch.tensor([0.25, 0.75]), ["cat", "dog"])
         {'label': 'dog', 'probabilities': {'cat': 0.25, 'dog': 0.75}}
@@ -209,5 +212,10 @@ def answered(
         names = targets or [f"target {i + 1}" for i in range(len(row))]
         rounded = (float(f"{v:.7g}") if math.isfinite(v) else None for v in row.tolist())
         return {"predictions": dict(zip(names, rounded, strict=True))}
+    if not bool(row.isfinite().all()):
+        raise DataError(
+            "an input leads the model to numbers that are not finite: it is far from those that "
+            "the model was trained on"
+        )
     shares = {str(label): round(float(p), 6) for label, p in zip(labels, row, strict=True)}
     return {"label": labels[int(row.argmax())], "probabilities": shares}

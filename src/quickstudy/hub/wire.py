@@ -49,6 +49,7 @@ Label = Annotated[
     WrapValidator(_label),
 ]
 """What a user calls a class."""
+Labels = Annotated[list[Label], Field(fail_fast=True)]
 Array = Annotated[
     list[Any],
     Field(
@@ -109,7 +110,7 @@ class Support(Inputs):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_TWO_LETTERS]})
 
-    labels: Annotated[list[Label], Field(fail_fast=True)] | None = None
+    labels: Labels | None = None
     targets: (
         Annotated[list[Annotated[list[float], Field(fail_fast=True)]], Field(fail_fast=True)] | None
     ) = None

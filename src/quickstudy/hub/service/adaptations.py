@@ -3,20 +3,19 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from torch import Tensor
-
 from quickstudy.errors import QuickstudyError
 from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.problems import Refused
-from quickstudy.hub.service.served import Known, Served
-from quickstudy.hub.service.states import Held, Kept, States, new_id
+from quickstudy.hub.service.served import Known, Question, Served
+from quickstudy.hub.service.states import LISTED, Held, Kept, States, new_id
 from quickstudy.hub.service.work import Steps, Work
-from quickstudy.hub.wire import Predictions
+from quickstudy.hub.wire import Adapted, Predictions
 
 PURGE_SECONDS = 10.0
 """Between two looks for what has expired."""
@@ -50,8 +49,8 @@ class Shelf(Protocol):
     def drop(self, id: str) -> None:
         """Keep it no longer."""
 
-    def of(self, owner: str | None, now: float) -> list[Kept]:
-        """An owner's, or everybody's, that have not expired; those made last first."""
+    def of(self, owner: str | None, now: float) -> list[Adapted]:
+        """An owner's, or everybody's, that have not expired, `LISTED` of them; newest first."""
 
     def purge(self, now: float) -> None:
         """Keep what has expired no longer."""
@@ -83,6 +82,7 @@ class Adaptations:
         self.states = States(limits, clock)
         self.clock = clock
         self._turns: WeakValueDictionary[str, _Lock] = WeakValueDictionary()
+        self._in_turn = 0
 
     def model(self, name: str) -> Served:
         """The model of that name.
@@ -116,19 +116,16 @@ class Adaptations:
                 self.shelf.put(held.kept, self.limits.adapted)
             return held
 
-        held = await self.work.do_steps(learn)
+        held = await self.work.do_steps(learn, served.shares)
         self.states.put(held)
         return held
 
-    async def predict(
-        self, held: Held, read: Callable[[Served], Tensor], nearest: bool = False
-    ) -> Predictions:
+    async def predict(self, held: Held, read: Callable[[Served], Question]) -> Predictions:
         """Answer inputs with what was adapted.
 
         Args:
             held: what was adapted.
-            read: makes the inputs; it may take its time.
-            nearest: tell which example each is most like.
+            read: makes the question; it may take its time.
 
         Raises:
             QuickstudyError: they are not what the model takes.
@@ -137,13 +134,9 @@ class Adaptations:
         served = self.models[held.kept.model]
 
         def answer() -> Steps[Predictions]:
-            x = read(served)
-            if len(x) > self.limits.queries:
-                most = self.limits.queries
-                raise Refused(422, f"at most {most} inputs are answered, got {len(x)}")
-            return (yield from served.predict(held.learned, x, nearest))
+            return (yield from served.predict(held.learned, *read(served)))
 
-        return await self.work.do_steps(answer)
+        return await self.work.do_steps(answer, served.shares)
 
     async def extend(self, held: Held, read: Callable[[Served], Known]) -> Held:
         """Adapt again, to more examples as well; of several that extend at once none is lost.
@@ -163,12 +156,12 @@ class Adaptations:
             kept = self.shelf.put(after.kept, self.limits.adapted, before.created)
             return after if kept else None
 
-        async with self._turns.setdefault(held.id, _Lock()):
+        async with self._turn(held.id):
             for _ in range(TRIES):
                 # Another may have extended it while this one waited.
                 before = await self.find(held.id, owner)
                 call = partial(learn, before.kept)
-                after = await self.work.do_steps(call)
+                after = await self.work.do_steps(call, served.shares)
                 if self.shelf is None and self.states.get(held.id) is not before:
                     raise _gone(held.id)
                 if after is not None:
@@ -186,14 +179,14 @@ class Adaptations:
         Raises:
             Refused: 404 where there is none, or it is somebody else's.
         """
-        held = self.states.get(id)
+        before = held = self.states.get(id)
         if self.shelf is not None:
             look = partial(self._current, self.shelf, id, held)
-            held = await self.work.do_steps(look)
-            if held is None:
+            held = await self.work.do_steps(look, together=False)
+            if self.states.get(id) is before and held is not before:  # else it is newer than this
                 self.states.drop(id)
-            elif held is not self.states.get(id):
-                self.states.put(held)
+                if held is not None:
+                    self.states.put(held)
         if held is None or owner not in (None, held.kept.owner):
             raise _gone(id)
         return held
@@ -204,10 +197,10 @@ class Adaptations:
             await self.work.do(partial(self.shelf.drop, held.id))
         self.states.drop(held.id)
 
-    async def of(self, owner: str | None) -> list[Kept]:
+    async def of(self, owner: str | None) -> list[Adapted]:
         """What an owner, or where None everybody, has adapted; made or used last first."""
         if self.shelf is None:
-            return [held.kept for held in self.states.of(owner)]
+            return [held.kept.told() for held in self.states.of(owner)[:LISTED]]
         return await self.work.do(partial(self.shelf.of, owner, self.clock()))
 
     async def purge(self) -> None:
@@ -221,6 +214,22 @@ class Adaptations:
                 await self.work.do(partial(self.shelf.purge, self.clock()))
             except (Refused, QuickstudyError) as error:  # there is another time
                 _logger.warning("what has expired was not removed: %s", error)
+
+    @asynccontextmanager
+    async def _turn(self, id: str) -> AsyncIterator[None]:
+        """Alone with what has that id. Whoever waits for that is one of those that may wait.
+
+        Raises:
+            Refused: 429 where they are too many.
+        """
+        if self._in_turn >= self.limits.queue:
+            raise self.work.busy()
+        self._in_turn += 1
+        try:
+            async with self._turns.setdefault(id, _Lock()):
+                yield
+        finally:
+            self._in_turn -= 1
 
     def _current(self, shelf: Shelf, id: str, held: Held | None) -> Steps[Held | None]:
         """What is held, or learned again where another process made or changed it."""

@@ -20,6 +20,7 @@ from quickstudy.hub.service.bodies import Deadline, LimitBody
 from quickstudy.hub.service.inference import InferRequest
 from quickstudy.hub.service.metrics import Counted, Metrics
 from quickstudy.hub.service.problems import answer_problems, problem, refusals
+from quickstudy.hub.service.stopping import when_told_to_stop
 from quickstudy.hub.service.work import Work
 from quickstudy.hub.wire import Problem, Query, Support
 
@@ -54,8 +55,10 @@ def make_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(again) for again in (adaptations.purge(), counts.watch())]
+        loop, stopping = asyncio.get_running_loop(), app.state.stopping
         try:
-            yield
+            with when_told_to_stop(lambda: loop.call_soon_threadsafe(stopping.set)):
+                yield
         finally:
             adaptations.work.close()
             for task in tasks:
@@ -77,6 +80,7 @@ def make_app(
     app.state.access = Access(keys)
     app.state.store = store
     app.state.streams = set()
+    app.state.stopping = asyncio.Event()
     app.include_router(routes.router, tags=["adaptation"])
     app.include_router(inference.router, tags=["open inference protocol"])
     app.include_router(runs.router, tags=["runs"])

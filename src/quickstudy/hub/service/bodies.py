@@ -2,17 +2,20 @@
 
 import asyncio
 import sys
-from typing import NamedTuple, TypeVar
+from collections.abc import Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quickstudy.hub.service.problems import Refused, faults, listed, problem
 
+A = TypeVar("A")
 T = TypeVar("T", bound=BaseModel)
 JSON, FORM = "application/json", "multipart/form-data"
 
@@ -97,17 +100,26 @@ class Deadline:
             await problem(503, said, scope["path"], headers)(scope, receive, send)
 
 
-async def read_json(request: Request, model: type[T]) -> T:
-    """The body as what it is to be.
+async def read_json(request: Request) -> bytes:
+    """The body, for `parsed`: what waits for the model waits as it came, which is shortest.
 
     Raises:
-        Refused: 415 for another kind of body, 400 where it is no JSON, 422 for another content.
+        Refused: 415 for another kind of body.
     """
     kind = _kind(request)
     if kind not in (JSON, ""):
         raise Refused(415, f"wanted {JSON} or {FORM}, got {kind[:80]!r}")
+    return await request.body()
+
+
+def parsed(body: bytes, model: type[T]) -> T:
+    """A body as what it is to be; it may take its time.
+
+    Raises:
+        Refused: 400 where it is no JSON, 422 for another content.
+    """
     try:
-        return model.model_validate_json(await request.body())
+        return model.model_validate_json(body)
     except ValidationError as error:
         broken = any(fault["type"] == "json_invalid" for fault in listed(error))
         raise Refused(400 if broken else 422, faults(error)) from None
@@ -159,6 +171,24 @@ class _InMemory(MultiPartParser):
     """Writes no file to the disk: what clients send is theirs, and bodies are short."""
 
     spool_max_size = sys.maxsize
+
+
+async def while_there(request: Request, doing: Coroutine[Any, Any, A]) -> A:
+    """What is done for a client whose request has been read; given up where it goes away.
+
+    Raises:
+        ClientDisconnect: it did.
+    """
+    done = asyncio.ensure_future(doing)
+    gone = asyncio.ensure_future(request.receive())  # nothing comes but that
+    try:
+        await asyncio.wait({done, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            raise ClientDisconnect
+        return done.result()
+    finally:
+        done.cancel()
+        gone.cancel()
 
 
 def _kind(request: Request) -> str:

@@ -5,26 +5,31 @@ adapted before. Protocol: kserve/open-inference-protocol, specification/protocol
 """
 
 import math
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from torch import Tensor
 
 from quickstudy import __version__
+from quickstudy.data.arrays import numbers
 from quickstudy.errors import TaskError
 from quickstudy.hub.service.access import Caller, allow
-from quickstudy.hub.service.bodies import JSON, read_json
-from quickstudy.hub.service.problems import Refused, refusals
+from quickstudy.hub.service.adaptations import Adaptations
+from quickstudy.hub.service.bodies import JSON, parsed, read_json, while_there
+from quickstudy.hub.service.problems import Refused, faults, refusals
 from quickstudy.hub.service.routes import Serving
-from quickstudy.hub.service.served import Served
+from quickstudy.hub.service.served import Known, Question, Served
 from quickstudy.hub.service.work import Steps
-from quickstudy.hub.wire import Inputs, Predictions, Support
+from quickstudy.hub.wire import Labels, Predictions
 
 router = APIRouter(prefix="/v2")
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
     "FP16", "FP32", "FP64", "BYTES",
 ]  # fmt: skip
+LABELS: TypeAdapter[list[str | int]] = TypeAdapter(Labels)
 SUPPORT_X, SUPPORT_Y, QUERY_X = "support_x", "support_y", "query_x"
 
 
@@ -181,62 +186,90 @@ async def infer(
     caller: Annotated[Caller, Depends(allow("adapt"))],
 ) -> InferResponse:
     """Answer queries from a support set that comes with them, or from what was adapted before."""
+    serving.model(model)
+    body = await read_json(request)
+    return await while_there(request, _inferred(model, body, serving, caller))
+
+
+async def _inferred(model: str, body: bytes, serving: Adaptations, caller: Caller) -> InferResponse:
     served = serving.model(model)
-    asked = await read_json(request, InferRequest)
+    asked = await serving.work.do(partial(_read, served, body))
+    question = Question(asked.query)
+    if asked.adapted_id is not None:
+        held = await serving.find(asked.adapted_id, caller.sees)
+        if held.kept.model != model:
+            raise Refused(404, f"there is no adapted model {held.id!r} of {model!r}")
+        return _response(model, asked.id, await serving.predict(held, lambda _: question))
+    known = asked.support
+    assert known is not None  # whatever has no adapted_id has one
+
+    def answer() -> Steps[Predictions]:
+        learned = yield from served.adapt(known)
+        return (yield from served.predict(learned, *question))
+
+    return _response(model, asked.id, await serving.work.do_steps(answer, served.shares))
+
+
+class _Asked(NamedTuple):
+    """A request, read; it has a support set or the id of what was adapted."""
+
+    id: str | None
+    query: Tensor
+    support: Known | None
+    adapted_id: str | None
+
+
+def _read(served: Served, body: bytes) -> _Asked:
+    asked = parsed(body, InferRequest)
     given = {tensor.name: tensor for tensor in asked.inputs}
     adapted_id = asked.parameters.get("adapted_id")
     wanted = {QUERY_X} if adapted_id is not None else {SUPPORT_X, SUPPORT_Y, QUERY_X}
     if given.keys() != wanted or len(given) != len(asked.inputs):
         came = ", ".join(tensor.name[:40] for tensor in asked.inputs[:5]) or "none"
         raise Refused(422, f"wanted the inputs {', '.join(sorted(wanted))}, got {came}")
-    query = Inputs(x=_nested(given[QUERY_X]))
-    if query.count > serving.limits.queries:
-        most = serving.limits.queries
-        raise Refused(422, f"at most {most} inputs are answered, got {query.count}")
+    query = served.taken(_numbers(given[QUERY_X]))
     if adapted_id is not None:
-        held = await serving.find(str(adapted_id), caller.sees)
-        if held.kept.model != model:
-            raise Refused(404, f"there is no adapted model {str(adapted_id)[:40]!r} of {model!r}")
-        said = await serving.predict(held, lambda served: served.read(query))
-        return _response(model, asked.id, said)
-    support = _support(served, given[SUPPORT_X], given[SUPPORT_Y])
-
-    def answer() -> Steps[Predictions]:
-        learned = yield from served.adapt(served.know(support))
-        return (yield from served.predict(learned, served.read(query)))
-
-    said = await serving.work.do_steps(answer)
-    return _response(model, asked.id, said)
-
-
-def _support(served: Served, x: InputTensor, y: InputTensor) -> Support:
+        return _Asked(asked.id, query, None, str(adapted_id))
+    x, y = served.taken(_numbers(given[SUPPORT_X])), given[SUPPORT_Y]
     if served.info.targets == "classes":
-        labels = y.data
-        if y.shape != [len(labels)]:
-            raise TaskError(f"{SUPPORT_Y} must be labels [n], got {y.shape}")
-        return Support(x=_nested(x), labels=labels)
-    return Support(x=_nested(x), targets=_nested(y))
+        support = served.labelled(x, _labels(y, len(x)))
+    else:
+        support = served.valued(x, _numbers(y))
+    return _Asked(asked.id, query, support, None)
 
 
-def _nested(tensor: InputTensor) -> list[Any]:
-    """A tensor's data as nested lists, whichever way they came.
+def _labels(tensor: InputTensor, count: int) -> list[str | int]:
+    """What a tensor names the classes of so many examples.
 
     Raises:
-        TaskError: it has another number of them than its shape says.
+        TaskError: another number of them.
+        Refused: some are no labels.
     """
-    data: list[Any] = tensor.data
+    if tensor.shape != [len(tensor.data)] or len(tensor.data) != count:
+        raise TaskError(
+            f"{tensor.name} must be labels [{count}], got {tensor.shape} with {len(tensor.data)}"
+        )
+    try:
+        return LABELS.validate_python(tensor.data)
+    except ValidationError as error:
+        raise Refused(422, f"{tensor.name}: {faults(error)}") from None
+
+
+def _numbers(tensor: InputTensor) -> Tensor:
+    """A tensor's data, whether they came flat or nested.
+
+    Raises:
+        QuickstudyError: they are no numbers, or another number of them than its shape says.
+    """
     if tensor.datatype == "BYTES":
         raise TaskError(f"{tensor.name} must be numbers, got BYTES")
-    if not tensor.shape or any(isinstance(part, list) for part in data):
-        return data
-    if math.prod(tensor.shape) != len(data):
-        raise TaskError(f"{tensor.name} has {len(data)} numbers; its shape {tensor.shape} wants "
+    x = numbers(tensor.name, tensor.data)
+    if x.ndim > 1 or not tensor.shape:
+        return x
+    if math.prod(tensor.shape) != len(x):
+        raise TaskError(f"{tensor.name} has {len(x)} numbers; its shape {tensor.shape} wants "
                         f"{math.prod(tensor.shape)}")  # fmt: skip
-    for size in reversed(tensor.shape[1:]):
-        if size == 0:
-            raise TaskError(f"{tensor.name} is empty: its shape is {tensor.shape}")
-        data = [data[i : i + size] for i in range(0, len(data), size)]
-    return data
+    return x.reshape(tensor.shape)
 
 
 def _response(model: str, id: str | None, said: Predictions) -> InferResponse:

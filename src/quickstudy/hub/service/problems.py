@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
 
 from quickstudy.errors import QuickstudyError, StoreError
@@ -17,6 +18,8 @@ from quickstudy.hub.wire import Problem
 
 MEDIA_TYPE = "application/problem+json"
 _logger = logging.getLogger(__name__)
+GONE = 499
+"""What is counted where the client went away before it was answered, as proxies do."""
 _SHOWN = 3
 """Faults of a request that are named before they are counted."""
 
@@ -110,6 +113,10 @@ def answer_problems(app: FastAPI) -> None:
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(sorted(_methods(app.routes, request.url.path)))
         return problem(error.status_code, str(error.detail), request.url.path, headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=GONE)  # nobody gets it; it is counted
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:

@@ -5,13 +5,20 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel
-from torch import Tensor
 
 from quickstudy.hub.service.access import Caller, allow
 from quickstudy.hub.service.adaptations import Adaptations
-from quickstudy.hub.service.bodies import FORM, JSON, is_form, read_form, read_json
+from quickstudy.hub.service.bodies import (
+    FORM,
+    JSON,
+    is_form,
+    parsed,
+    read_form,
+    read_json,
+    while_there,
+)
 from quickstudy.hub.service.problems import Refused, refusals
-from quickstudy.hub.service.served import Known, Served
+from quickstudy.hub.service.served import Known, Question, Served
 from quickstudy.hub.wire import (
     LABEL,
     Adapted,
@@ -91,14 +98,15 @@ async def show_model(model: str, serving: Serving, caller: Reader) -> ModelInfo:
 async def adapt(model: str, request: Request, serving: Serving, caller: Adapter) -> Response:
     """Adapt a model to your own classes, from one or a few examples of each."""
     serving.model(model)
-    held = await serving.adapt(model, caller.owner, await _support(request, serving))
+    support = await _support(request, serving)
+    held = await while_there(request, serving.adapt(model, caller.owner, support))
     return _answer(held.kept.told(), 201, {"Location": f"/v1/adapted/{held.id}"})
 
 
 @router.get("/adapted", responses=refusals(*_DENIED, 503, 429))
 async def list_adapted(serving: Serving, caller: Adapter) -> AdaptedList:
-    """What you have adapted; with an admin's key, what anybody has."""
-    return AdaptedList(adapted=[kept.told() for kept in await serving.of(caller.sees)])
+    """What you have adapted, the newest thousand; with an admin's key, what anybody has."""
+    return AdaptedList(adapted=await serving.of(caller.sees))
 
 
 @router.get("/adapted/{adapted_id}", responses=refusals(*_DENIED, 404, 429, 503))
@@ -124,22 +132,8 @@ async def forget(adapted_id: str, serving: Serving, caller: Adapter) -> None:
 async def predict(adapted_id: str, request: Request, serving: Serving, caller: Adapter) -> Response:
     """Label and probabilities for each input."""
     held = await serving.find(adapted_id, caller.sees)
-    nearest = False
-    if is_form(request):
-        files = [upload.content for upload in await read_form(request, serving.limits.queries)]
-        _few(len(files), serving.limits.queries, "inputs are answered")
-
-        def read(served: Served) -> Tensor:
-            return served.pictures(files)
-    else:
-        query = await read_json(request, Query)
-        nearest = query.nearest
-        _few(query.count, serving.limits.queries, "inputs are answered")
-
-        def read(served: Served) -> Tensor:
-            return served.read(query)
-
-    return _answer(await serving.predict(held, read, nearest))
+    question = await _question(request, serving)
+    return _answer(await while_there(request, serving.predict(held, question)))
 
 
 @router.post(
@@ -151,17 +145,34 @@ async def predict(adapted_id: str, request: Request, serving: Serving, caller: A
 async def extend(adapted_id: str, request: Request, serving: Serving, caller: Adapter) -> Response:
     """Add examples, of known classes or new ones; the same as adapting to all at once."""
     held = await serving.find(adapted_id, caller.sees)
-    held = await serving.extend(held, await _support(request, serving))
+    support = await _support(request, serving)
+    held = await while_there(request, serving.extend(held, support))
     return _answer(held.kept.told())
+
+
+async def _question(request: Request, serving: Adaptations) -> Callable[[Served], Question]:
+    """How the inputs of a request are read, where that may take its time."""
+    most = serving.limits.queries
+    if is_form(request):
+        files = [upload.content for upload in await read_form(request, most)]
+        _few(len(files), most, "inputs are answered")
+        return lambda served: Question(served.pictures(files))
+    body = await read_json(request)
+
+    def read(served: Served) -> Question:
+        query = parsed(body, Query)
+        _few(query.count, most, "inputs are answered")
+        return Question(served.read(query), query.nearest)
+
+    return read
 
 
 async def _support(request: Request, serving: Adaptations) -> Callable[[Served], Known]:
     """How the examples of a request are read, where that may take its time."""
     most = serving.limits.support
     if not is_form(request):
-        given = await read_json(request, Support)
-        _few(given.count, most, "examples are taken")
-        return lambda served: served.know(given)
+        body = await read_json(request)
+        return lambda served: served.know(parsed(body, Support))
     uploads = await read_form(request, most)
     _few(len(uploads), most, "examples are taken")
     labels = [upload.name for upload in uploads]

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -13,8 +13,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from quickstudy.errors import RunError, StoreError
+from quickstudy.errors import QuickstudyError, RunError, StoreError
 from quickstudy.hub.listing import described, listed
 from quickstudy.hub.runs import open_run
 from quickstudy.hub.service.access import Caller, allow
@@ -102,22 +103,34 @@ async def follow(run_id: str, request: Request, caller: Reader) -> StreamingResp
         raise Refused(
             429, f"{STREAMS} runs are followed already, as many as may", {"Retry-After": "5"}
         )
-    first = await _asked(request, lambda index: _curve(index, _checked(run_id), 0))
-    return StreamingResponse(_events(request, run_id, first), media_type="text/event-stream")
-
-
-async def _events(request: Request, run_id: str, curve: Curve) -> AsyncIterator[str]:
-    """Events until the run has ended; they break off where the store or the key does not answer."""
-    streams: set[object] = request.app.state.streams
     streams.add(request)
     try:
-        async for event in _looks(request, run_id, curve):
-            yield event
-    finally:
+        first = await _asked(request, lambda index: _curve(index, _checked(run_id), 0))
+    except BaseException:
         streams.discard(request)
+        raise
+    return _Stream(_looks(request, run_id, first), request)
+
+
+class _Stream(StreamingResponse):
+    """Events; its place is free again once it is over, even where nobody took the first."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[str], request: Request) -> None:
+        super().__init__(events)
+        self.request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.request.app.state.streams.discard(self.request)
 
 
 async def _looks(request: Request, run_id: str, curve: Curve) -> AsyncIterator[str]:
+    """Events until the run or the service ends; they break off where the store or the key does."""
+    stopping: asyncio.Event = request.app.state.stopping
     last = 0
     while True:
         last = curve.points[-1].step if curve.points else last
@@ -125,7 +138,9 @@ async def _looks(request: Request, run_id: str, curve: Curve) -> AsyncIterator[s
         if curve.state != RUNNING:
             yield ENDED
             return
-        await asyncio.sleep(EVERY_SECONDS)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), EVERY_SECONDS)
+            return
         try:
             await request.app.state.access.caller(request, "read")  # it may have been revoked
             curve = await _asked(request, partial(_curve, run_id=run_id, after=last))
@@ -184,11 +199,15 @@ async def _asked(request: Request, question: Callable[[RunIndex], T]) -> T:
 
     def ask() -> T:
         try:
-            with closing(RunIndex(store)) as index:
+            index = RunIndex(store)
+        except QuickstudyError as error:  # whoever asks is not to blame
+            raise StoreError(str(error)) from None
+        with closing(index):
+            try:
                 return question(index)
-        except StoreError:
-            raise
-        except RunError as error:
-            raise Refused(404, str(error)) from None
+            except StoreError:
+                raise
+            except RunError as error:
+                raise Refused(404, str(error)) from None
 
     return await run_in_threadpool(ask)

@@ -21,6 +21,7 @@ from quickstudy.core.batching import device_of
 from quickstudy.core.tasks import check_targets, leaves
 from quickstudy.data.arrays import numbers
 from quickstudy.data.columns import Columns
+from quickstudy.data.episodes import scale
 from quickstudy.data.preprocessing import Preprocessing, Unreadable, decode, opened, prepare
 from quickstudy.errors import TaskError
 from quickstudy.hub.catalogue import load_model
@@ -52,11 +53,11 @@ class Known(NamedTuple):
 
     def plus(self, more: "Known") -> "Known":
         """Both, the new ones last; new labels get the next numbers."""
-        if self.labels is None or more.labels is None:
-            return Known(torch.cat([self.x, more.x]), torch.cat([self.y, more.y]), None)
-        labels = tuple(dict.fromkeys((*self.labels, *more.labels)))
-        numbers = torch.tensor([labels.index(label) for label in more.labels])
-        return Known(torch.cat([self.x, more.x]), torch.cat([self.y, numbers[more.y]]), labels)
+        x, y, labels = _joined(self.x, more.x), more.y, None
+        if self.labels is not None and more.labels is not None:
+            labels = tuple(dict.fromkeys((*self.labels, *more.labels)))
+            y = torch.tensor([labels.index(label) for label in more.labels])[y]
+        return Known(x, torch.cat([self.y, y]), labels)
 
     @property
     def counts(self) -> list[int]:
@@ -64,6 +65,18 @@ class Known(NamedTuple):
         if self.labels is None:
             return [len(self.y)]
         return torch.bincount(self.y, minlength=len(self.labels)).tolist()
+
+
+class Question(NamedTuple):
+    """What is asked.
+
+    Attributes:
+        x: inputs, as `read` gives them.
+        nearest: tell which example each is most like, if the model has embeddings.
+    """
+
+    x: Tensor
+    nearest: bool = False
 
 
 class Served:
@@ -126,10 +139,7 @@ class Served:
             self._allow(given.count, given.labels)
             return self.labelled(self.read(given), given.labels)
         self._allow(given.count, None)
-        x, y = self.read(given), numbers("targets", given.targets or [])
-        if isinstance(self.reading, Columns):
-            y = self.reading.standardised(y.double(), len(self.reading.features))
-        return Known(x, y, None)
+        return self.valued(self.read(given), numbers("targets", given.targets or []))
 
     def labelled(self, x: Tensor, labels: Sequence[str | int]) -> Known:
         """Inputs, as `read` or `pictures` gives them, of these classes.
@@ -143,6 +153,20 @@ class Served:
         self._allow(len(x), labels)
         place = {label: number for number, label in enumerate(dict.fromkeys(labels))}
         return Known(x, torch.tensor([place[label] for label in labels]), tuple(place))
+
+    def valued(self, x: Tensor, y: Tensor) -> Known:
+        """Inputs, as `taken` gives them, and targets [n, d] in units of the table.
+
+        Raises:
+            QuickstudyError: the model tells classes apart.
+            Refused: they are more than is allowed.
+        """
+        if self.learner.targets == "classes":
+            raise TaskError(f"the model {self.name} wants labels, as it tells classes apart")
+        self._allow(len(x), None)
+        if isinstance(self.reading, Columns):
+            y = self.reading.standardised(y.double(), len(self.reading.features))
+        return Known(x, y, None)
 
     def more(self, known: Known, new: Known) -> Known:
         """What is known and some examples more.
@@ -191,7 +215,14 @@ class Served:
         """
         if given.images is not None:
             return self.pictures([_unwrapped(text, i) for i, text in enumerate(given.images)])
-        x = numbers("x", given.x or [])
+        return self.taken(numbers("x", given.x or []))
+
+    def taken(self, x: Tensor) -> Tensor:
+        """Numbers that a client sent as the model knows them.
+
+        Raises:
+            QuickstudyError: they are of another shape or range.
+        """
         if self.shape is not None and tuple(x.shape[1:]) != self.shape:
             wanted = ", ".join(map(str, ("n", *self.shape)))
             raise TaskError(f"x must be inputs [{wanted}], got {list(x.shape)}")
@@ -227,6 +258,11 @@ class Served:
             raise Unreadable(f"{area} pixels; at most {self.limits.image} are taken")
         return area
 
+    @property
+    def shares(self) -> bool:
+        """Whether its jobs cost little but for embeddings, which many may have together."""
+        return self.embedding is not None
+
     def embed(self, x: Tensor) -> Float[Tensor, "n d"]:
         """Embeddings of inputs, each as if it were alone."""
         learner = self.embedding
@@ -240,7 +276,14 @@ class Served:
             what: what the model learned.
             x: what is asked, as `read` gives it.
             nearest: tell which example each is most like, if the model has embeddings.
+
+        Raises:
+            QuickstudyError: the inputs lead the model to numbers that are not finite.
+            Refused: they are more than is allowed.
         """
+        if len(x) > self.limits.queries:
+            most = self.limits.queries
+            raise Refused(422, f"at most {most} inputs are answered, got {len(x)}")
         known, learner = what.known, self.learner
         values = known.labels is None
         if self.embedding is not None:
@@ -282,6 +325,13 @@ class Learned(NamedTuple):
         seen = () if self.seen is None else (self.seen,)
         tensors = (self.known.x, self.known.y, *leaves(self.state), *seen)
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _joined(old: Tensor, new: Tensor) -> Tensor:
+    """Inputs, the new ones last; where some are images' bytes and some numbers, as numbers."""
+    if old.dtype == new.dtype:
+        return torch.cat([old, new])
+    return torch.cat([scale(x, torch.Generator()) for x in (old, new)])
 
 
 def _nearest(z: Float[Tensor, "m d"], seen: Float[Tensor, "n d"]) -> list[int]:

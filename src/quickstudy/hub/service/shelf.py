@@ -3,9 +3,10 @@
 from quickstudy.artefacts.tensors import from_bytes, to_bytes
 from quickstudy.errors import ArtefactError, StoreError
 from quickstudy.hub.service.served import Known
-from quickstudy.hub.service.states import Kept
+from quickstudy.hub.service.states import LISTED, Kept, told
 from quickstudy.hub.store.adapted import AdaptedStore
 from quickstudy.hub.store.tables import AdaptedRow
+from quickstudy.hub.wire import Adapted
 
 
 class StoreShelf:
@@ -46,9 +47,11 @@ class StoreShelf:
         """Keep it no longer."""
         self._store.drop(id)
 
-    def of(self, owner: str | None, now: float) -> list[Kept]:
-        """An owner's, or everybody's, that have not expired; those made last first."""
-        return [_kept(row) for row in self._store.of(owner, now)]
+    def of(self, owner: str | None, now: float) -> list[Adapted]:
+        """An owner's, or everybody's, that have not expired, `LISTED` of them; newest first."""
+        rows = self._store.of(owner, now, LISTED)
+        whole = [row if row.counts is not None else self._store.get(row.id) for row in rows]
+        return [_told(row) for row in whole if row is not None]
 
     def purge(self, now: float) -> None:
         """Keep what has expired no longer."""
@@ -68,10 +71,16 @@ def _row(kept: Kept) -> AdaptedRow:
         model=kept.model,
         digest=kept.digest,
         labels=None if known.labels is None else list(known.labels),
+        counts=known.counts,
         examples=to_bytes({"x": known.x, "y": known.y}, {}),
         made=kept.created,
         expires=kept.expires,
     )
+
+
+def _told(row: AdaptedRow) -> Adapted:
+    counts = _kept(row).known.counts if row.counts is None else row.counts
+    return told(row.id, row.model, row.labels, counts, row.made, row.expires)
 
 
 def _kept(row: AdaptedRow) -> Kept:

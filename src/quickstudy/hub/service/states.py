@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -11,6 +11,8 @@ from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.served import Known, Learned
 from quickstudy.hub.wire import Adapted
 
+LISTED = 1000
+"""What was adapted that is told in one answer, at most."""
 ID_BYTES = 18
 """Of an id: 144 bits, which nobody guesses."""
 
@@ -38,15 +40,27 @@ class Kept(NamedTuple):
 
     def told(self) -> Adapted:
         """What its owner is told."""
-        labels = self.known.labels
-        return Adapted(
-            adapted_id=self.id,
-            model=self.model,
-            labels=None if labels is None else list(labels),
-            counts=self.known.counts,
-            created_at=datetime.fromtimestamp(self.created, UTC),
-            expires_at=datetime.fromtimestamp(self.expires, UTC),
-        )
+        known = self.known
+        return told(self.id, self.model, known.labels, known.counts, self.created, self.expires)
+
+
+def told(
+    id: str,
+    model: str,
+    labels: Sequence[str | int] | None,
+    counts: list[int],
+    created: float,
+    expires: float,
+) -> Adapted:
+    """What is told of something that was adapted; times in seconds since 1970."""
+    return Adapted(
+        adapted_id=id,
+        model=model,
+        labels=None if labels is None else list(labels),
+        counts=counts,
+        created_at=datetime.fromtimestamp(created, UTC),
+        expires_at=datetime.fromtimestamp(expires, UTC),
+    )
 
 
 class Held:

@@ -2,8 +2,9 @@
 
 A small net costs little more for many inputs than for a few. So what waits for embeddings of the
 same model gets them together: a job that is a generator yields what it wants embedded and is sent
-the embeddings, and a thread that is free takes several such jobs at once. Nobody waits for that:
-only what waits already is taken. A job that fails fails alone.
+the embeddings, and a thread that is free takes several such jobs at once. Only what waits already
+is taken, and of that no more than leaves each of the other threads as much. A job that fails fails
+alone.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -43,7 +45,7 @@ Steps = Generator[Wish, Tensor, T]
 
 
 class _Job(NamedTuple):
-    call: Callable[[], Any]
+    call: Callable[[], Steps[Any]]
     future: "Future[Any]"
     together: bool
 
@@ -89,16 +91,35 @@ class Work:
         Raises:
             Refused: 429 where the queue is full.
         """
-        result: T = await self._done(call, together=False)
-        return result
+        return await self.do_steps(partial(_only, call), together=False)
 
-    async def do_steps(self, call: Callable[[], Steps[T]]) -> T:
-        """The same of a job that wants embeddings, which the function returns.
+    async def do_steps(self, call: Callable[[], Steps[T]], together: bool = True) -> T:
+        """The same of a job that may want embeddings, which the function returns.
+
+        Args:
+            call: the function.
+            together: whether it may share a thread with others; what costs much beside its
+                embeddings should not, as they would wait for it.
 
         Raises:
             Refused: as for `do`.
         """
-        result: T = await self._done(call, together=True)
+        if self.full:
+            raise self.busy()
+        self.pending += 1
+        job = _Job(call, Future(), together)
+        loop = asyncio.get_running_loop()
+        job.future.add_done_callback(lambda _: _in(loop, self._less))
+        with self._news:
+            self._waiting.append(job)
+            self._news.notify()
+        try:
+            result: T = await asyncio.wrap_future(job.future)
+        except asyncio.CancelledError:
+            # What it holds, a request's body, is not to lie here until a thread comes by.
+            with self._news, suppress(ValueError):
+                self._waiting.remove(job)
+            raise
         return result
 
     def close(self) -> None:
@@ -110,24 +131,6 @@ class Work:
             self._waiting.clear()
             self._news.notify_all()
 
-    async def _done(self, call: Callable[[], Any], together: bool) -> Any:
-        if self.full:
-            raise self.busy()
-        self.pending += 1
-        job = _Job(call, Future(), together)
-        loop = asyncio.get_running_loop()
-        job.future.add_done_callback(lambda _: _in(loop, self._less))
-        with self._news:
-            self._waiting.append(job)
-            self._news.notify()
-        try:
-            return await asyncio.wrap_future(job.future)
-        except asyncio.CancelledError:
-            # What it holds, a request's body, is not to lie here until a thread comes by.
-            with self._news, suppress(ValueError):
-                self._waiting.remove(job)
-            raise
-
     def _less(self) -> None:
         self.pending -= 1
 
@@ -135,41 +138,37 @@ class Work:
         # The threads are the parallelism: more in each would only wait for each other.
         torch.set_num_threads(1)
         while jobs := self._taken():
-            live = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if not jobs[0].together:
-                for job in live:
-                    _settle(job.future, job.call)
-            else:
-                _run_together(live)
+            _run_together(jobs)
 
     def _taken(self) -> list[_Job]:
-        """The job that is next, and those like it behind it; none once all is over."""
+        """The job that is next, and its share of those like it behind it; none once all is over."""
         with self._news:
             while self._open and not self._waiting:
                 self._news.wait()
             if not self._open:
                 return []
+            # No more than leaves as many to each of the others, which may be free at once.
+            share = min(TOGETHER, len(self._waiting) // self.threads)
             jobs = [self._waiting.popleft()]
-            # Some are left for the threads that are free as well.
-            most = min(TOGETHER, -(-len(self._waiting) // self.threads)) if jobs[0].together else 0
-            while len(jobs) <= most and self._waiting and self._waiting[0].together:
+            while len(jobs) < share and self._waiting and jobs[0].together:
+                if not self._waiting[0].together:
+                    break
                 jobs.append(self._waiting.popleft())
             return jobs
 
 
-def _settle(future: "Future[Any]", call: Callable[[], Any]) -> None:
-    try:
-        result = call()
-    except BaseException as error:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+def _only(call: Callable[[], T]) -> Steps[T]:
+    """A function as a job that wants no embeddings."""
+    yield from ()
+    return call()
 
 
 def _run_together(jobs: Sequence[_Job]) -> None:
     """Run jobs until all have returned, or raised; each on its own but for embeddings."""
     wishes: list[tuple[_Job, Steps[Any], Wish]] = []
     for job in jobs:
+        if not job.future.set_running_or_notify_cancel():
+            continue  # whoever wanted it has given up, while those before it began
         try:
             steps = job.call()
         except BaseException as error:
@@ -177,10 +176,12 @@ def _run_together(jobs: Sequence[_Job]) -> None:
             continue
         wishes += _advanced(job, steps, None)
     while wishes:
-        by: dict[int, list[tuple[_Job, Steps[Any], Wish]]] = {}
+        alike: dict[Any, list[tuple[_Job, Steps[Any], Wish]]] = {}
         for one in wishes:
-            by.setdefault(id(one[2].by), []).append(one)
-        wishes = [again for same in by.values() for again in _granted(same)]
+            by, x = one[2]
+            # Bytes and numbers would become one kind, and bytes have a scale of their own.
+            alike.setdefault((id(by), x.dtype, x.shape[1:]), []).append(one)
+        wishes = [again for same in alike.values() for again in _granted(same)]
 
 
 def _granted(
@@ -190,7 +191,8 @@ def _granted(
     try:
         xs = [wish.x for _, _, wish in same]
         whole = same[0][2].by.embed(torch.cat(xs) if len(xs) > 1 else xs[0])
-        parts = whole.split([len(x) for x in xs])
+        # Each its own: who keeps a part of the whole keeps the whole.
+        parts = [part.clone() for part in whole.split([len(x) for x in xs])]
     except BaseException as error:
         if len(same) > 1:  # whoever is to blame is to fail alone
             return [again for one in same for again in _granted([one])]

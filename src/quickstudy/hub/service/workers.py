@@ -1,5 +1,6 @@
 """A service of several processes at one address; they share what is adapted through the store."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -30,6 +31,7 @@ from quickstudy.hub.service.serving import (
 )
 from quickstudy.hub.service.shelf import StoreShelf
 
+_logger = logging.getLogger(__name__)
 HUNG_SECONDS = 60
 """How long a process may take to be ready, and later to answer at all."""
 
@@ -63,7 +65,7 @@ def serve_many(serving: Serving, told: Callable[[str], None]) -> None:
         workers.all_ready = partial(told, address(heard))
         workers.run()
     if workers.failed:
-        raise RunError("a process of the service could not start; what it said is above")
+        raise RunError(f"a process of the service could not start: {workers.failed}")
 
 
 @contextmanager
@@ -87,7 +89,8 @@ class _Workers(Multiprocess):
     """
 
     all_ready: Callable[[], None]
-    said = failed = False
+    said = False
+    failed = ""
 
     def init_processes(self) -> None:
         self.heard: WeakKeyDictionary[Process, float] = WeakKeyDictionary()
@@ -98,14 +101,21 @@ class _Workers(Multiprocess):
         if self.should_exit.is_set():
             return
         for place, process in enumerate(self.processes):
-            if process.process.is_alive() and self._answers(process):
+            alive = process.process.is_alive()
+            if alive and self._answers(process):
                 continue
             process.kill()
             process.join()
             if process not in self.ready and (process.exitcode or 0) > 0:
-                self.failed = True  # it ended by itself, and so would every other one
+                self.failed = "what it said is above"  # so would every other one
+            elif process not in self.ready and alive and not self.said:
+                self.failed = f"it was not ready within {HUNG_SECONDS} seconds"
+            if self.failed:
                 self.should_exit.set()
                 return
+            _logger.warning(
+                "process %s of the service is gone; another takes its place", process.pid
+            )
             self.processes[place] = Process(self.config, self.sockets)
             self.processes[place].start()
         self._count_no_more()

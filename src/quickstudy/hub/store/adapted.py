@@ -1,10 +1,13 @@
 """What services have adapted, kept so that a restart loses none and several processes share it."""
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from quickstudy.hub.store.sessions import Sessions
 from quickstudy.hub.store.tables import AdaptedRow
+
+CHANGED = ("labels", "counts", "examples", "made", "expires")
+"""What another adaptation of the same id changes."""
 
 
 class AdaptedStore:
@@ -25,7 +28,7 @@ class AdaptedStore:
         self._sessions.close()
 
     def put(self, row: AdaptedRow, most: int) -> None:
-        """Add one; of its owner's, those made first go until there are no more than `most`.
+        """Add one; of its owner's others, those made first go until it is one of `most`.
 
         Raises:
             RunError: the store cannot be used.
@@ -34,9 +37,11 @@ class AdaptedStore:
             _alone(session, row.owner)
             session.add(row)
             session.flush()
-            mine = select(AdaptedRow.id).where(AdaptedRow.owner == row.owner)
+            # Not this one, though another's clock may be ahead of ours.
+            others = (AdaptedRow.owner == row.owner, AdaptedRow.id != row.id)
+            mine = select(AdaptedRow.id).where(*others)
             newest = mine.order_by(AdaptedRow.made.desc(), AdaptedRow.id)
-            gone = session.scalars(newest.offset(most)).all()
+            gone = session.scalars(newest.offset(most - 1)).all()
             if gone:
                 session.execute(delete(AdaptedRow).where(AdaptedRow.id.in_(gone)))
 
@@ -46,7 +51,7 @@ class AdaptedStore:
         Raises:
             RunError: the store cannot be used.
         """
-        values = {name: getattr(row, name) for name in ("labels", "examples", "made", "expires")}
+        values = {name: getattr(row, name) for name in CHANGED}
         same = (AdaptedRow.id == row.id, AdaptedRow.made == made)
         with self._sessions.writing() as session:
             changed = session.execute(
@@ -72,8 +77,11 @@ class AdaptedStore:
         with self._sessions.reading() as session:
             return session.scalar(select(AdaptedRow.made).where(AdaptedRow.id == id))
 
-    def of(self, owner: str | None, now: float) -> list[AdaptedRow]:
-        """An owner's, or everybody's, that have not expired; those made last first.
+    def of(self, owner: str | None, now: float, most: int) -> list[AdaptedRow]:
+        """An owner's, or everybody's, that have not expired, without their examples.
+
+        Returns:
+            As many as `most`, those made last first.
 
         Raises:
             RunError: the store cannot be used.
@@ -81,8 +89,9 @@ class AdaptedStore:
         wanted = select(AdaptedRow).where(AdaptedRow.expires > now)
         if owner is not None:
             wanted = wanted.where(AdaptedRow.owner == owner)
+        newest = wanted.order_by(AdaptedRow.made.desc(), AdaptedRow.id).limit(most)
         with self._sessions.reading() as session:
-            return list(session.scalars(wanted.order_by(AdaptedRow.made.desc(), AdaptedRow.id)))
+            return list(session.scalars(newest.options(defer(AdaptedRow.examples))))
 
     def drop(self, id: str) -> None:
         """Remove one.

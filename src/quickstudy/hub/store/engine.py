@@ -23,9 +23,13 @@ BUSY_SECONDS = 30
 """How long a writer waits for the others."""
 LOCK_NUMBER = 0x71756963
 """Of PostgreSQL's advisory lock that one migrates under."""
+HASTY_SECONDS = 0.1
+"""The same of one who can do without."""
+HASTY = "quickstudy_hasty"
+"""The execution option of a connection whose writing may as well not happen."""
 READING = "quickstudy_reading"
 """The execution option of a connection that writes nothing, and so waits for no writer."""
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in `migrations/versions`."""
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -114,8 +118,10 @@ def _settle_sqlite(engine: Engine, url: URL) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # One that reads first and then writes would meet "database is locked" without a wait.
-        reading = connection.get_execution_options().get(READING)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        options = connection.get_execution_options()
+        wait = HASTY_SECONDS if options.get(HASTY) else BUSY_SECONDS
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * wait:.0f}")
+        connection.exec_driver_sql("BEGIN" if options.get(READING) else "BEGIN IMMEDIATE")
 
 
 @contextmanager

@@ -247,7 +247,7 @@ class KeyRing:
         if key.last_used is not None and key.last_used > before:
             return
         due = or_(KeyRow.last_used.is_(None), KeyRow.last_used <= before)
-        with self._sessions.writing() as session:
+        with self._sessions.noting() as session:
             session.execute(update(KeyRow).where(KeyRow.id == key.id, due).values(last_used=now))
 
 

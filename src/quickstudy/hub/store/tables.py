@@ -178,6 +178,8 @@ class AdaptedRow(Base):
         model: the name of the model.
         digest: of the model.
         labels: of the classes; None for numbers.
+        counts: examples of each class, or of all for numbers; None of what was written before
+            they were.
         examples: inputs and targets, as a safetensors file.
         made: seconds since 1970, when it was adapted or last extended.
         expires: likewise.
@@ -194,6 +196,7 @@ class AdaptedRow(Base):
     model: Mapped[str] = mapped_column(String(64))
     digest: Mapped[str] = mapped_column(String(64))
     labels: Mapped[list[str | int] | None] = mapped_column(JSON(none_as_null=True))
+    counts: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     examples: Mapped[bytes] = mapped_column(LargeBinary)
     made: Mapped[float] = mapped_column(Double)
     expires: Mapped[float] = mapped_column(Double)
