@@ -304,6 +304,25 @@ def test_the_keyboard_is_enough(visit, photos):
     answered(page, "bars")
 
 
+def test_what_changes_while_something_is_refused_is_learned(visit):
+    page, held = visit("#/try/chars", expected=["422"]), []
+    page.route("**/adapt", lambda route: held.append(route))
+    with page.expect_request(re.compile("/adapt$")):
+        page.get_by_role("button", name="Start with an example").click()
+    page.locator(".card-head .icon-button").last.click()
+    page.unroute("**/adapt")
+    refusing([(422, "at most 2 classes are taken, got 3")])(held[0])
+    learned(page, "Learned 2 classes")
+    assert page.locator(".teach .trouble").count() == 0
+
+
+@pytest.mark.parametrize("where", ["#/try/%", "#/toString", "#/__proto__/x"])
+def test_an_address_that_leads_nowhere_shows_the_first_view(visit, where):
+    page = visit(where)
+    page.get_by_role("heading", name="Teach it in one drawing").wait_for()
+    page.locator(".card").first.wait_for()
+
+
 def test_what_was_taught_is_there_when_the_page_is_loaded_again(visit, photos):
     page = visit("#/try/chars")
     teach(page, 0, "bar", BAR)

@@ -216,7 +216,11 @@ def test_another_kind_of_body_is_refused(http):
 )
 def test_files_that_are_no_images_are_refused(http, file):
     files = [("a", ("a.png", png())), ("b", ("b.png", file))]
-    refused(http.post("/v1/models/photos/adapt", files=files), 422, "image 1 cannot be used")
+    refused(
+        http.post("/v1/models/photos/adapt", files=files),
+        422,
+        "image 'b.png' of 'b' cannot be used",
+    )
 
 
 def test_an_image_bomb_is_refused_before_it_is_unpacked(plain, trained):
@@ -237,6 +241,13 @@ def test_pixels_of_another_range_are_refused(http):
     shape = http.get("/v1/models/photos").json()["input_shape"]
     body = {"x": [np.full(shape, value).tolist() for value in (0, 255)], "labels": ["a", "b"]}
     refused(http.post("/v1/models/photos/adapt", json=body), 422, "0..1", "0 to 255")
+
+
+def test_base64_may_have_lines(http):
+    lines = base64.encodebytes(png()).decode()
+    assert lines.count("\n") > 1
+    body = {"images": [lines, base64.b64encode(png(1)).decode()], "labels": ["a", "b"]}
+    assert http.post("/v1/models/photos/adapt", json=body).status_code == 201
 
 
 def test_images_in_no_base64_are_refused(http):
@@ -310,6 +321,16 @@ class TestOpenInference:
         said = http.post("/v2/models/ridge/infer", json=body)
         assert said.json()["outputs"][0]["shape"] == [3]
         refused(http.post("/v2/models/proto/infer", json=body), 404)
+
+    def test_outputs_that_are_named_are_told_alone(self, http):
+        body = self.asked(True) | {"outputs": [{"name": "probabilities"}]}
+        said = http.post("/v2/models/ridge/infer", json=body).json()
+        assert [one["name"] for one in said["outputs"]] == ["probabilities"]
+        assert "id" not in said
+        body["outputs"][0]["name"] = "logits"
+        refused(
+            http.post("/v2/models/ridge/infer", json=body), 422, "the outputs are label, labels"
+        )
 
     @pytest.mark.parametrize(
         ("change", "words"),

@@ -15,6 +15,12 @@ def test_requests_are_counted_by_route(http):
     assert "quickstudy_pending 0.0" in text
 
 
+@pytest.mark.parametrize("path", ["/health", "/v2/health/live", "/v2/health/ready"])
+def test_a_balancer_may_ask_for_no_body(http, path):
+    answer = http.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_browsers_are_told_to_trust_nothing_else(http):
     for path in ("/v1/models", "/nothing"):
         headers = http.get(path).headers

@@ -100,6 +100,17 @@ def test_a_form_in_another_charset(http, charset):
     refused(answer, 415, "wanted a form in UTF-8", charset)
 
 
+def test_a_quote_in_a_fields_name_is_one_in_the_label(http):
+    files = [('say "a"', ("a.png", png())), ("b", ("b.png", png(1)))]
+    made = http.post("/v1/models/photos/adapt", files=files)
+    assert made.json()["labels"] == ['say "a"', "b"]
+
+
+def test_the_file_of_a_form_that_cannot_be_used_is_named(http):
+    files = [("a", ("a.png", png())), ("b", ("passwd", b"root:x:0:0"))]
+    refused(http.post("/v1/models/photos/adapt", files=files), 422, "image 'passwd' of 'b' cannot")
+
+
 def test_a_field_whose_name_cannot_be_a_label(http):
     files = [("a" * 201, ("a.png", png())), ("b", ("b.png", png(1)))]
     refused(http.post("/v1/models/photos/adapt", files=files), 422, "1 to 200 characters")

@@ -20,6 +20,9 @@ from quickstudy.hub.service.serving import Serving, Source, app_of, load
         (["--model", "a=MODEL", "--limit", "way=3"], "--limit wants NAME=VALUE, NAME one of body"),
         (["--model", "a=MODEL", "--limit", "ways=many"], "--limit ways: Input should be a valid"),
         (["--model", "a=MODEL", "--limit", "deadline=nan"], "--limit deadline"),
+        (["--model", "a=MODEL", "--limit", "live=inf"], "--limit live"),
+        (["--model", "a=MODEL", "--limit", "ways=3", "--limit", "ways=4"], "names 'ways' twice"),
+        (["--model", "a=MODEL", "--host", ""], "wanted an address to listen on, got an empty one"),
         (["--model", "a=MODEL", "--port", "99999"], "cannot listen on 127.0.0.1, port 99999"),
         (
             ["--model", "a=MODEL", "--host", "no.such.host.example"],

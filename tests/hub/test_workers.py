@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -105,12 +107,48 @@ def test_all_are_replaced_one_by_one_and_requests_go_on(two):
     assert counted(http, ADAPTED) == counts + asked
 
 
-def test_one_that_cannot_be_replaced_ends_the_service(plain, tmp_path):
+def digests(http):
+    """Those of the model, as many processes tell them."""
+    with ThreadPoolExecutor(8) as clients:
+        asks = [f"{http.base_url}/v1/models/m"] * 16
+        told = list(clients.map(lambda url: httpx.get(url, timeout=60).json()["digest"], asks))
+    return set(told)
+
+
+def test_all_serve_what_was_there_until_they_are_told_to_look_again(plain, tmp_path):
     model, store = shutil.copytree(plain["proto"], tmp_path / "model"), str(tmp_path / "s.sqlite")
-    with process(model, store, "--workers", "2", "--keep") as (parent, _):
+    with process(model, store, "--workers", "2", "--keep") as (parent, http):
+        old, before = digests(http), workers_of(parent)
+        id = adapted(http, "m")["adapted_id"]
+        shutil.rmtree(model)
+        shutil.copytree(plain["ridge"], model)
+        os.kill(min(before), signal.SIGKILL)
+        until(lambda: workers_of(parent) - before, 120)
+        until(lambda: not workers_of(parent) - before, 120)  # it cannot load another model
+        assert digests(http) == old
+        assert httpx.get(f"{http.base_url}/v1/adapted/{id}", timeout=60).status_code == 200
+        parent.send_signal(signal.SIGHUP)
+        until(lambda: not digests(http) & old, 120)
+        assert len(digests(http)) == 1
         (model / "manifest.json").unlink()
-        os.kill(min(workers_of(parent)), signal.SIGKILL)
+        for one in workers_of(parent):
+            os.kill(one, signal.SIGKILL)
         assert parent.wait(120) == 2
+
+
+def test_those_that_do_not_get_ready_are_not_waited_for(plain, tmp_path):
+    code = (
+        "from quickstudy.hub.service import workers\n"
+        "from quickstudy.hub.cli import main\n"
+        "workers.HUNG_SECONDS = 0.5\n"
+        "main()\n"
+    )
+    told = ["serve", "--model", f"m={plain['proto']}", "--port", "0", "--workers", "2", "--keep",
+            "--store", str(tmp_path / "s.sqlite")]  # fmt: skip
+    command = [sys.executable, "-c", code, *told]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert said.returncode == 2
+    assert "a process of the service could not start: it was not ready within 0.5" in said.stderr
 
 
 def test_none_outlives_the_process_that_minds_them(plain, tmp_path):

@@ -139,7 +139,8 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 def _value_of(error: typer.TyperException, arguments: list[str]) -> str:
     """What was given to the option that an error is about, which the error does not say."""
-    options = getattr(getattr(error, "param", None), "opts", [])
+    named = getattr(getattr(error, "param", None), "opts", [])
+    options = [name for name in named if name.startswith("-")]  # an argument has no name there
     for place, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name in options and (equals or place + 1 < len(arguments)):

@@ -40,8 +40,8 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="body, ways, support, queries, deadline, queue, "
-            "adapted, live, memory or image. May be given again.",
+            help="body, ways, support, queries, deadline, queue, adapted, live, memory, image or "
+            "pixels. May be given again.",
         ),
     ] = None,
     store: Annotated[
@@ -85,18 +85,21 @@ def serve(
     from quickstudy.hub.service.told import limits_told, models_told
     from quickstudy.hub.service.workers import serve_many
 
-    serving = Serving(
-        models=models_told(model, store),
-        host=host,
-        port=port,
-        limits=limits_told(limit or []),
-        keys=require_keys,
-        keep=keep,
-        store=store,
-        threads=threads,
-        workers=workers,
-        device=device,
-    )
+    def wanted() -> Serving:
+        return Serving(
+            models=models_told(model, store),
+            host=host,
+            port=port,
+            limits=limits_told(limit or []),
+            keys=require_keys,
+            keep=keep,
+            store=store,
+            threads=threads,
+            workers=workers,
+            device=device,
+        )
+
+    serving = wanted()
 
     def told(address: str) -> None:
         names = list(serving.models)
@@ -107,4 +110,7 @@ def serve(
         console.print(f"serving {', '.join(names)} on {address}", markup=False)
         console.print("stop with Ctrl-C", markup=False)
 
-    (serve_one if workers == 1 else serve_many)(serving, told)
+    if workers == 1:
+        serve_one(serving, told)
+    else:
+        serve_many(serving, told, wanted)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
@@ -49,8 +49,8 @@ class Shelf(Protocol):
     def drop(self, id: str) -> None:
         """Keep it no longer."""
 
-    def of(self, owner: str | None, now: float) -> list[Adapted]:
-        """An owner's, or everybody's, that have not expired, `LISTED` of them; newest first."""
+    def of(self, owner: str | None, now: float, digests: Collection[str]) -> list[Adapted]:
+        """An owner's, or everybody's, of these models and not expired; `LISTED`, newest first."""
 
     def purge(self, now: float) -> None:
         """Keep what has expired no longer."""
@@ -201,7 +201,8 @@ class Adaptations:
         """What an owner, or where None everybody, has adapted; made or used last first."""
         if self.shelf is None:
             return [held.kept.told() for held in self.states.of(owner)[:LISTED]]
-        return await self.work.do(partial(self.shelf.of, owner, self.clock()))
+        digests = {served.info.digest for served in self.models.values()}
+        return await self.work.do(partial(self.shelf.of, owner, self.clock(), digests))
 
     async def purge(self) -> None:
         """Forget, from time to time, what has expired; until cancelled."""

@@ -24,7 +24,8 @@ from quickstudy.hub.service.stopping import when_told_to_stop
 from quickstudy.hub.service.work import Work
 from quickstudy.hub.wire import Problem, Query, Support
 
-PUBLIC = pages.PUBLIC | {"/health", "/v2/health/live", "/v2/health/ready", "/openapi.json"}
+HEALTH = frozenset({"/health", "/v2/health/live", "/v2/health/ready"})
+PUBLIC = pages.PUBLIC | HEALTH | {"/openapi.json"}
 """Routes that ask for no key."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -101,6 +102,9 @@ def make_app(
     async def metrics_(caller: Annotated[Caller, Depends(allow("read"))]) -> Response:
         """Counts, as Prometheus reads them."""
         return Response(counts.text(), media_type=metrics.MEDIA_TYPE)
+
+    for path in HEALTH:  # balancers may ask for no more than that
+        app.add_api_route(path, health, methods=["HEAD"], include_in_schema=False)
 
     app.add_middleware(LimitBody, most=adaptations.limits.body)
     app.add_middleware(Deadline, seconds=adaptations.limits.deadline)

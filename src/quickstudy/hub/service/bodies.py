@@ -21,9 +21,16 @@ JSON, FORM = "application/json", "multipart/form-data"
 
 
 class Upload(NamedTuple):
-    """A file of a form."""
+    """A file of a form.
+
+    Attributes:
+        name: of its field.
+        file: its own name.
+        content: what it holds.
+    """
 
     name: str
+    file: str
     content: bytes
 
 
@@ -164,7 +171,14 @@ async def read_form(request: Request, most: int) -> list[Upload]:
 async def _upload(name: str, part: UploadFile | str) -> Upload:
     if not isinstance(part, UploadFile):
         raise Refused(422, f"wanted files, got text as {name[:80]!r}; files are NAME=@FILE")
-    return Upload(name, await part.read())
+    return Upload(_unescaped(name), part.filename or "", await part.read())
+
+
+def _unescaped(name: str) -> str:
+    """A field's name before a browser, or curl, wrote it into a form (WHATWG HTML, 4.10.21.8)."""
+    for told, meant in (("%22", '"'), ("%0D", "\r"), ("%0A", "\n")):
+        name = name.replace(told, meant)
+    return name
 
 
 class _InMemory(MultiPartParser):

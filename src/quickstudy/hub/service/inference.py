@@ -5,6 +5,7 @@ adapted before. Protocol: kserve/open-inference-protocol, specification/protocol
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from quickstudy.hub.service.problems import Refused, faults, refusals
 from quickstudy.hub.service.routes import Serving
 from quickstudy.hub.service.served import Known, Question, Served
 from quickstudy.hub.service.work import Steps
-from quickstudy.hub.wire import Labels, Predictions
+from quickstudy.hub.wire import Labels, Prediction, Predictions
 
 router = APIRouter(prefix="/v2")
 Datatype = Literal[
@@ -47,15 +48,26 @@ class InputTensor(BaseModel):
     data: Annotated[list[Any], Field(json_schema_extra={"items": {}})]
 
 
+class WantedOutput(BaseModel):
+    """The name of an output."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: Annotated[str, Field(max_length=200)]
+
+
 class InferRequest(BaseModel):
-    """Inputs "support_x", "support_y" and "query_x"; or "query_x" and the parameter adapted_id."""
+    """Inputs "support_x", "support_y" and "query_x"; or "query_x" and the parameter adapted_id.
+
+    Outputs are all where none are named.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
     id: str | None = None
     parameters: dict[str, Any] = {}
     inputs: Annotated[list[InputTensor], Field(max_length=8, fail_fast=True)]
-    outputs: Annotated[list[dict[str, Any]], Field(fail_fast=True)] = []
+    outputs: Annotated[list[WantedOutput], Field(max_length=8, fail_fast=True)] = []
 
 
 class OutputTensor(BaseModel):
@@ -172,6 +184,7 @@ async def model_ready(
 @router.post(
     "/models/{model}/infer",
     responses=refusals(400, 401, 403, 404, 413, 415, 422, 429, 503),
+    response_model_exclude_none=True,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -199,7 +212,7 @@ async def _inferred(model: str, body: bytes, serving: Adaptations, caller: Calle
         held = await serving.find(asked.adapted_id, caller.sees)
         if held.kept.model != model:
             raise Refused(404, f"there is no adapted model {held.id!r} of {model!r}")
-        return _response(model, asked.id, await serving.predict(held, lambda _: question))
+        return _response(model, asked, await serving.predict(held, lambda _: question))
     known = asked.support
     assert known is not None  # whatever has no adapted_id has one
 
@@ -207,7 +220,7 @@ async def _inferred(model: str, body: bytes, serving: Adaptations, caller: Calle
         learned = yield from served.adapt(known)
         return (yield from served.predict(learned, *question))
 
-    return _response(model, asked.id, await serving.work.do_steps(answer, served.shares))
+    return _response(model, asked, await serving.work.do_steps(answer, served.shares))
 
 
 class _Asked(NamedTuple):
@@ -217,6 +230,7 @@ class _Asked(NamedTuple):
     query: Tensor
     support: Known | None
     adapted_id: str | None
+    outputs: frozenset[str]
 
 
 def _read(served: Served, body: bytes) -> _Asked:
@@ -227,15 +241,25 @@ def _read(served: Served, body: bytes) -> _Asked:
     if given.keys() != wanted or len(given) != len(asked.inputs):
         came = ", ".join(tensor.name[:40] for tensor in asked.inputs[:5]) or "none"
         raise Refused(422, f"wanted the inputs {', '.join(sorted(wanted))}, got {came}")
+    outputs = frozenset(output.name for output in asked.outputs) or _outputs(served)
+    if unknown := sorted(outputs - _outputs(served)):
+        known = ", ".join(sorted(_outputs(served)))
+        raise Refused(422, f"the outputs are {known}; got {unknown[0][:40]!r}")
     query = served.taken(_numbers(given[QUERY_X]))
     if adapted_id is not None:
-        return _Asked(asked.id, query, None, str(adapted_id))
+        return _Asked(asked.id, query, None, str(adapted_id), outputs)
     x, y = served.taken(_numbers(given[SUPPORT_X])), given[SUPPORT_Y]
     if served.info.targets == "classes":
         support = served.labelled(x, _labels(y, len(x)))
     else:
         support = served.valued(x, _numbers(y))
-    return _Asked(asked.id, query, support, None)
+    return _Asked(asked.id, query, support, None, outputs)
+
+
+def _outputs(served: Served) -> frozenset[str]:
+    """The names of what a model answers."""
+    classes = served.info.targets == "classes"
+    return frozenset({"label", "labels", "probabilities"} if classes else {"values"})
 
 
 def _labels(tensor: InputTensor, count: int) -> list[str | int]:
@@ -272,24 +296,28 @@ def _numbers(tensor: InputTensor) -> Tensor:
     return x.reshape(tensor.shape)
 
 
-def _response(model: str, id: str | None, said: Predictions) -> InferResponse:
+def _response(model: str, asked: _Asked, said: Predictions) -> InferResponse:
     rows = said.predictions
-    count = len(rows)
-    if rows[0].values is not None:
-        names = list(rows[0].values)
-        values = [row.values[name] for row in rows for name in names if row.values]
-        outputs = [
-            OutputTensor(name="values", shape=[count, len(names)], datatype="FP32", data=values)
-        ]
-        return InferResponse(model_name=model, id=id, outputs=outputs)
+    outputs = _values(rows) if rows[0].values is not None else _classes(rows)
+    wanted = [output for output in outputs if output.name in asked.outputs]
+    return InferResponse(model_name=model, id=asked.id, outputs=wanted)
+
+
+def _values(rows: Sequence[Prediction]) -> list[OutputTensor]:
+    names = list(rows[0].values or ())
+    values = [row.values[name] for row in rows for name in names if row.values]
+    shape = [len(rows), len(names)]
+    return [OutputTensor(name="values", shape=shape, datatype="FP32", data=values)]
+
+
+def _classes(rows: Sequence[Prediction]) -> list[OutputTensor]:
     labels = list(rows[0].probabilities or ())
     shares = [share for row in rows for share in (row.probabilities or {}).values()]
-    chosen = [str(row.label) for row in rows]
-    outputs = [
+    chosen, count = [str(row.label) for row in rows], len(rows)
+    return [
         OutputTensor(name="label", shape=[count], datatype="BYTES", data=chosen),
         OutputTensor(name="labels", shape=[len(labels)], datatype="BYTES", data=labels),
         OutputTensor(
             name="probabilities", shape=[count, len(labels)], datatype="FP32", data=shares
         ),
     ]
-    return InferResponse(model_name=model, id=id, outputs=outputs)

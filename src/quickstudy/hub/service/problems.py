@@ -100,7 +100,7 @@ def answer_problems(app: FastAPI) -> None:
     @app.exception_handler(StoreError)
     async def away(request: Request, error: StoreError) -> JSONResponse:
         _logger.error("%s", error)  # it names the store, which is nobody else's business
-        said = "the store does not answer; come again"
+        said = "the store cannot be used now; the log of the service says why"
         return problem(503, said, request.url.path, {"Retry-After": "5"})
 
     @app.exception_handler(RequestValidationError)

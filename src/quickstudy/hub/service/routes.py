@@ -1,6 +1,6 @@
 """The addresses under /v1: models, and what was adapted from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,6 +11,7 @@ from quickstudy.hub.service.adaptations import Adaptations
 from quickstudy.hub.service.bodies import (
     FORM,
     JSON,
+    Upload,
     is_form,
     parsed,
     read_form,
@@ -154,9 +155,9 @@ async def _question(request: Request, serving: Adaptations) -> Callable[[Served]
     """How the inputs of a request are read, where that may take its time."""
     most = serving.limits.queries
     if is_form(request):
-        files = [upload.content for upload in await read_form(request, most)]
-        _few(len(files), most, "inputs are answered")
-        return lambda served: Question(served.pictures(files))
+        uploads = await read_form(request, most)
+        _few(len(uploads), most, "inputs are answered")
+        return lambda served: Question(served.pictures(*_files(uploads)))
     body = await read_json(request)
 
     def read(served: Served) -> Question:
@@ -178,8 +179,13 @@ async def _support(request: Request, serving: Adaptations) -> Callable[[Served],
     labels = [upload.name for upload in uploads]
     if not all(map(is_label, labels)):
         raise Refused(422, f"the fields' names are the labels, and {LABEL}")
-    files = [upload.content for upload in uploads]
-    return lambda served: served.labelled(served.pictures(files), labels)
+    return lambda served: served.labelled(served.pictures(*_files(uploads)), labels)
+
+
+def _files(uploads: Sequence[Upload]) -> tuple[list[bytes], list[str]]:
+    """Files, and what each is called where it cannot be used."""
+    names = [f"{upload.file[:80]!r} of {upload.name[:80]!r}" for upload in uploads]
+    return [upload.content for upload in uploads], names
 
 
 def _few(count: int, most: int, what: str) -> None:

@@ -233,21 +233,26 @@ class Served:
             raise TaskError(f"pixels must be in 0..1, got {low:g} to {high:g}")
         return x
 
-    def pictures(self, files: Sequence[bytes]) -> Tensor:
+    def pictures(self, files: Sequence[bytes], names: Sequence[str] | None = None) -> Tensor:
         """Image files as the model knows them.
+
+        Args:
+            files: their bytes.
+            names: what they are called where they cannot be used; their numbers where None.
 
         Raises:
             QuickstudyError: some are no images, or the model reads none.
         """
         if not isinstance(self.reading, Preprocessing):
             raise TaskError(f"the model {self.name} was not trained on images, so it reads none")
-        areas = [_each(number, self._area, file) for number, file in enumerate(files)]
+        called = names or [str(number) for number in range(len(files))]
+        areas = [_each(self._area, *one) for one in zip(called, files, strict=True)]
         if sum(areas) > self.limits.pixels:
             most = self.limits.pixels
             raise Refused(422, f"the images have {sum(areas)} pixels; at most {most} are taken")
         read = partial(_prepared, self.reading)
         return torch.from_numpy(
-            np.stack([_each(number, read, file) for number, file in enumerate(files)])
+            np.stack([_each(read, *one) for one in zip(called, files, strict=True)])
         )
 
     def _area(self, file: bytes) -> int:
@@ -359,17 +364,18 @@ def _prepared(reading: Preprocessing, file: bytes) -> NDArray[np.uint8]:
     return prepare(decode(io.BytesIO(file)), reading)
 
 
-def _each(number: int, read: Callable[[bytes], T], file: bytes) -> T:
-    """What is read from an image file; of one that cannot be used, its number is told."""
+def _each(read: Callable[[bytes], T], name: str, file: bytes) -> T:
+    """What is read from an image file; which one cannot be used is told."""
     try:
         return read(file)
     except Unreadable as reason:
-        raise Unreadable(f"image {number} cannot be used: {reason}") from None
+        raise Unreadable(f"image {name} cannot be used: {reason}") from None
 
 
 def _unwrapped(text: str, number: int) -> bytes:
     """The file that a base64 string holds, a data URL's too."""
     body = text.partition(",")[2] if text.startswith("data:") else text
+    body = "".join(body.split())  # lines, as tools write them
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError):

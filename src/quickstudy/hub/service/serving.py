@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from quickstudy.hub.service.app import make_app
 from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.served import Served
 from quickstudy.hub.service.shelf import StoreShelf
+from quickstudy.hub.service.stopping import stopped_by_signals
 from quickstudy.hub.service.work import Work
 from quickstudy.hub.store.keys import ACTIVE, KeyRing, utc_now
 
@@ -91,8 +93,9 @@ def serve(serving: Serving, told: Callable[[str], None]) -> None:
         check_reach(serving)
         models = load(serving)
         server = uvicorn.Server(config_of(app_of(serving, models)))
-        told(address(heard))
-        server.run(sockets=[heard])
+        with stopped_by_signals(partial(setattr, server, "should_exit", True)):
+            told(address(heard))
+            server.run(sockets=[heard])
 
 
 def config_of(app: FastAPI | Callable[[], FastAPI]) -> uvicorn.Config:
@@ -159,6 +162,8 @@ def listening(host: str, port: int) -> socket.socket:
     Raises:
         RunError: it cannot be.
     """
+    if not host:
+        raise RunError("wanted an address to listen on, got an empty one; 0.0.0.0 is all of them")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     heard = socket.socket(family)
     heard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

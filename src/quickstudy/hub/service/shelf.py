@@ -1,5 +1,7 @@
 """What was adapted, kept in the store: a restart loses none, and several services share it."""
 
+from collections.abc import Collection
+
 from quickstudy.artefacts.tensors import from_bytes, to_bytes
 from quickstudy.errors import ArtefactError, StoreError
 from quickstudy.hub.service.served import Known
@@ -47,9 +49,9 @@ class StoreShelf:
         """Keep it no longer."""
         self._store.drop(id)
 
-    def of(self, owner: str | None, now: float) -> list[Adapted]:
-        """An owner's, or everybody's, that have not expired, `LISTED` of them; newest first."""
-        rows = self._store.of(owner, now, LISTED)
+    def of(self, owner: str | None, now: float, digests: Collection[str]) -> list[Adapted]:
+        """An owner's, or everybody's, of these models. See `Shelf`."""
+        rows = self._store.of(owner, now, digests, LISTED)
         whole = [row if row.counts is not None else self._store.get(row.id) for row in rows]
         return [_told(row) for row in whole if row is not None]
 

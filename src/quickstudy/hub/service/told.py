@@ -63,6 +63,8 @@ def limits_told(given: Sequence[str]) -> Limits:
         if name not in Limits.model_fields:
             known = ", ".join(Limits.model_fields)
             raise RunError(f"--limit wants NAME=VALUE, NAME one of {known}, got {text!r}")
+        if name in values:
+            raise RunError(f"--limit names {name!r} twice")
         values[name] = value
     try:
         return Limits.model_validate(values)

@@ -1,5 +1,7 @@
 """What services have adapted, kept so that a restart loses none and several processes share it."""
 
+from collections.abc import Collection
+
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session, defer
 
@@ -77,8 +79,16 @@ class AdaptedStore:
         with self._sessions.reading() as session:
             return session.scalar(select(AdaptedRow.made).where(AdaptedRow.id == id))
 
-    def of(self, owner: str | None, now: float, most: int) -> list[AdaptedRow]:
-        """An owner's, or everybody's, that have not expired, without their examples.
+    def of(
+        self, owner: str | None, now: float, digests: Collection[str], most: int
+    ) -> list[AdaptedRow]:
+        """An owner's, or everybody's, of these models, without their examples.
+
+        Args:
+            owner: whose; None for everybody's.
+            now: those that have expired are left out.
+            digests: of the models.
+            most: how many.
 
         Returns:
             As many as `most`, those made last first.
@@ -86,7 +96,8 @@ class AdaptedStore:
         Raises:
             RunError: the store cannot be used.
         """
-        wanted = select(AdaptedRow).where(AdaptedRow.expires > now)
+        lives = AdaptedRow.expires > now, AdaptedRow.digest.in_(digests)
+        wanted = select(AdaptedRow).where(*lives)
         if owner is not None:
             wanted = wanted.where(AdaptedRow.owner == owner)
         newest = wanted.order_by(AdaptedRow.made.desc(), AdaptedRow.id).limit(most)

@@ -11,6 +11,7 @@ const NAME = "quickstudy-lesson";
 export function keep(lesson) {
   try {
     const kept = JSON.parse(sessionStorage.getItem(NAME));
+    sessionStorage.removeItem(NAME); // a tab that this one opens would find it as well
     if (kept) {
       lesson.restore(kept);
       if (kept.known) drop(`/v1/adapted/${kept.known}`);
@@ -19,6 +20,8 @@ export function keep(lesson) {
     // Forbidden storage, or another release's lesson: one begins anew.
   }
   addEventListener("pagehide", () => store(lesson));
+  // A phone may end a page that nobody looks at without another word.
+  document.addEventListener("visibilitychange", () => document.visibilityState === "hidden" && store(lesson));
 }
 
 function store(lesson) {

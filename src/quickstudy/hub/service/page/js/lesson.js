@@ -5,6 +5,8 @@ import { Problem } from "./errors.js";
 const MOST = 1_200_000;
 /** Milliseconds without a change after which the model learns on its own. */
 const PAUSE = 450;
+/** Milliseconds until a service that does not answer is tried again. */
+const AWAY = 3000;
 export const MOST_EXAMPLES = 5;
 
 /**
@@ -192,16 +194,18 @@ export class Lesson extends EventTarget {
   }
 
   async learnAll() {
-    try {
-      do {
-        this.again = false;
-        await this.learnOnce();
-      } while (this.again);
+    do {
+      this.again = false;
       this.error = null;
-    } catch (error) {
-      this.error = error;
-      this.most = Number(/^at most (\d+) classes are taken/.exec(error.message)?.[1] ?? this.most);
-    }
+      try {
+        await this.learnOnce();
+      } catch (error) {
+        this.error = error; // of what was sent; what has changed since is learned next
+        this.most = Number(/^at most (\d+) classes are taken/.exec(error.message)?.[1] ?? this.most);
+      }
+    } while (this.again);
+    // Nobody answered: the service may be back soon, and whoever draws then is not to press a button.
+    if (this.error instanceof Problem && this.error.status === 0) this.timer = setTimeout(() => this.learn(), AWAY);
   }
 
   async learnOnce() {
@@ -274,12 +278,13 @@ export class Lesson extends EventTarget {
   async predict(data) {
     const ask = () => postJson(`/v1/adapted/${this.known.id}/predict`, { images: [data], nearest: true });
     if (!this.known) return null;
+    const asked = this.known.id;
     try {
       return await ask();
     } catch (error) {
       if (!(error instanceof Problem) || error.status !== 404) throw error;
-      this.known = null;
-      await this.learn();
+      if (this.known?.id === asked) this.known = null;
+      if (!this.known) await this.learn();
       if (!this.known) throw this.error ?? error;
       return await ask();
     }

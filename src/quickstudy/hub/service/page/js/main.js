@@ -18,7 +18,16 @@ let turn = 0;
 /** @returns {{name: string, rest: string}} what the address asks for. */
 function route() {
   const [name, ...rest] = location.hash.replace(/^#\/?/, "").split("/");
-  return { name: name in VIEWS ? name : "try", rest: decodeURIComponent(rest.join("/")) };
+  return { name: Object.hasOwn(VIEWS, name) ? name : "try", rest: decoded(rest.join("/")) };
+}
+
+/** A part of an address as it was before it was encoded; as it is where it never was. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 async function show() {

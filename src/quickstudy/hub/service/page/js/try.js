@@ -234,6 +234,8 @@ function stateOf(lesson, known, error, working) {
     return ["", missing === 2 ? "Draw an example of two classes" : "One more class needs an example"];
   }
   if (!known) return ["busy", "Learning"];
+  const refused = lesson.classes.flatMap((one) => one.examples).filter((example) => lesson.refusal(example)).length;
+  if (refused) return ["warn", `${several(refused, "example", "examples")} left out`];
   if (known.how === "extended" && known.fresh.length) return ["good", `Added ${known.fresh.join(", ")} in ${latency(known.ms)}; nothing forgotten`];
   if (known.how === "extended") return ["good", `Added ${several(known.count, "example")} in ${latency(known.ms)}`];
   return ["good", `Learned ${several(known.labels.length, "class", "classes")} in ${latency(known.ms)}`];
