@@ -235,10 +235,10 @@ function stateOf(lesson, known, error, working) {
   }
   if (!known) return ["busy", "Learning"];
   const refused = lesson.classes.flatMap((one) => one.examples).filter((example) => lesson.refusal(example)).length;
-  if (refused) return ["warn", `${several(refused, "example", "examples")} left out`];
-  if (known.how === "extended" && known.fresh.length) return ["good", `Added ${known.fresh.join(", ")} in ${latency(known.ms)}; nothing forgotten`];
-  if (known.how === "extended") return ["good", `Added ${several(known.count, "example")} in ${latency(known.ms)}`];
-  return ["good", `Learned ${several(known.labels.length, "class", "classes")} in ${latency(known.ms)}`];
+  const left = refused ? `; ${several(refused, "example")} left out` : "";
+  if (known.how === "extended" && known.fresh.length) return ["good", `Added ${known.fresh.join(", ")} in ${latency(known.ms)}; nothing forgotten${left}`];
+  if (known.how === "extended") return ["good", `Added ${several(known.count, "example")} in ${latency(known.ms)}${left}`];
+  return ["good", `Learned ${several(known.labels.length, "class", "classes")} in ${latency(known.ms)}${left}`];
 }
 
 /** For models that nothing can be drawn for: how to ask them from elsewhere. */
