@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Awaitable
+from typing import NamedTuple, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -187,21 +187,29 @@ class _InMemory(MultiPartParser):
     spool_max_size = sys.maxsize
 
 
-async def while_there(request: Request, doing: Coroutine[Any, Any, A]) -> A:
+async def while_there(request: Request, doing: Awaitable[A]) -> A:
     """What is done for a client whose request has been read; given up where it goes away.
 
     Raises:
         ClientDisconnect: it did.
     """
-    done = asyncio.ensure_future(doing)
+    me, waits = asyncio.current_task(), True
+    assert me is not None  # a server runs each request in one
+
+    def leave(_: "asyncio.Future[Message]") -> None:
+        if waits:
+            me.cancel()
+
     gone = asyncio.ensure_future(request.receive())  # nothing comes but that
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait({done, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not done.done():
-            raise ClientDisconnect
-        return done.result()
+        return await doing
+    except asyncio.CancelledError:
+        if not gone.done() or me.uncancel():  # somebody else gave up
+            raise
+        raise ClientDisconnect from None
     finally:
-        done.cancel()
+        waits = False
         gone.cancel()
 
 

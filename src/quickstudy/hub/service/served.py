@@ -64,7 +64,8 @@ class Known(NamedTuple):
         """Examples of each class; or of all, for numbers."""
         if self.labels is None:
             return [len(self.y)]
-        return torch.bincount(self.y, minlength=len(self.labels)).tolist()
+        numbers = Counter(self.y.tolist())
+        return [numbers[number] for number in range(len(self.labels))]
 
 
 class Question(NamedTuple):

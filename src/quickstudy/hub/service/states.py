@@ -1,9 +1,10 @@
 """What was adapted, in memory: until its time is over, or others are used more."""
 
+import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -115,6 +116,7 @@ class States:
         self.bytes = 0
         self.forgotten = {"expired": 0, "quota": 0, "memory": 0}
         self._held: OrderedDict[str, Held] = OrderedDict()
+        self._soonest = math.inf  # none expires before
         self._owners: dict[str, OrderedDict[str, None]] = {}
 
     def __len__(self) -> int:
@@ -128,11 +130,12 @@ class States:
         self.drop(held.id)
         self._held[held.id] = held
         self.bytes += held.bytes
+        self._soonest = min(self._soonest, held.kept.expires)
         mine = self._owners.setdefault(held.kept.owner, OrderedDict())
         mine[held.id] = None
         gone = []
         if len(mine) > self.limits.adapted:
-            gone += self._purge(mine)
+            gone += self.purge()
         while len(mine) > self.limits.adapted:
             gone.append(self._forget(next(iter(mine)), "quota"))
         while self.bytes > self.limits.memory and len(self._held) > 1:
@@ -170,12 +173,13 @@ class States:
 
     def purge(self) -> list[Held]:
         """Forget those whose time is over."""
-        return self._purge(self._held)
-
-    def _purge(self, ids: Iterable[str]) -> list[Held]:
         now = self.clock()
-        over = [id for id in ids if self._held[id].kept.expires <= now]
-        return [self._forget(id, "expired") for id in over]
+        if now < self._soonest:
+            return []
+        over = [id for id, held in self._held.items() if held.kept.expires <= now]
+        gone = [self._forget(id, "expired") for id in over]
+        self._soonest = min((held.kept.expires for held in self), default=math.inf)
+        return gone
 
     def _forget(self, id: str, why: str) -> Held:
         held = self._held[id]

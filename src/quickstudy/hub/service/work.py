@@ -66,7 +66,8 @@ class Work:
         self.queue = queue
         self.pending = 0
         self._waiting: deque[_Job] = deque()
-        self._news = threading.Condition()
+        self._lock = threading.Lock()
+        self._idle: list[threading.Condition] = []
         self._open = True
         for number in range(threads):
             name = f"quickstudy-work-{number}"
@@ -110,26 +111,28 @@ class Work:
         job = _Job(call, Future(), together)
         loop = asyncio.get_running_loop()
         job.future.add_done_callback(lambda _: _in(loop, self._less))
-        with self._news:
+        with self._lock:
             self._waiting.append(job)
-            self._news.notify()
+            if self._idle:
+                self._idle.pop().notify()  # the one that worked last: its caches are warm
         try:
             result: T = await asyncio.wrap_future(job.future)
         except asyncio.CancelledError:
             # What it holds, a request's body, is not to lie here until a thread comes by.
-            with self._news, suppress(ValueError):
+            with self._lock, suppress(ValueError):
                 self._waiting.remove(job)
             raise
         return result
 
     def close(self) -> None:
         """Let what runs finish, and nothing begin."""
-        with self._news:
+        with self._lock:
             self._open = False
             for job in self._waiting:
                 job.future.cancel()
             self._waiting.clear()
-            self._news.notify_all()
+            for news in self._idle:
+                news.notify()
 
     def _less(self) -> None:
         self.pending -= 1
@@ -137,14 +140,16 @@ class Work:
     def _run(self) -> None:
         # The threads are the parallelism: more in each would only wait for each other.
         torch.set_num_threads(1)
-        while jobs := self._taken():
+        news = threading.Condition(self._lock)
+        while jobs := self._taken(news):
             _run_together(jobs)
 
-    def _taken(self) -> list[_Job]:
+    def _taken(self, news: threading.Condition) -> list[_Job]:
         """The job that is next, and its share of those like it behind it; none once all is over."""
-        with self._news:
+        with self._lock:
             while self._open and not self._waiting:
-                self._news.wait()
+                self._idle.append(news)
+                news.wait()
             if not self._open:
                 return []
             # No more than leaves as many to each of the others, which may be free at once.
