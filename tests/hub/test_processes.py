@@ -1,6 +1,5 @@
 """Meta-training on many processes, started as a user starts them: by torchrun."""
 
-import itertools
 import json
 import os
 import signal
@@ -159,17 +158,18 @@ for name in sys.argv[2:]:
 """
 
 
-def test_every_learner_has_the_weights_of_one_process_on_two_and_on_four(tmp_path):
+def test_every_learner_has_the_weights_of_one_process_on_three(tmp_path):
+    """Of four tasks a step, which no three processes can share evenly."""
     names = [name for name, cls in TRAINABLE.items() if "classes" in cls.tasks]
     script = tmp_path / "script.py"
     script.write_text(EVERY_LEARNER)
-    for world in (1, 2, 4):
+    for world in (1, 3):
         (tmp_path / str(world)).mkdir()
         code, _, err = ended(torchrun(world, tmp_path / str(world), *names, program=[script]))
         assert code == 0, err
     assert len(names) >= 8
-    for name, world in itertools.product(names, (2, 4)):
-        one, many = (weights(tmp_path / str(n) / name) for n in (1, world))
+    for name in names:
+        one, many = (weights(tmp_path / world / name) for world in ("1", "3"))
         torch.testing.assert_close(many, one, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: n + m)
 
 

@@ -17,6 +17,9 @@ from quickstudy.nets import MLP
 from quickstudy.nets.convolution import Convolution
 from quickstudy.nets.norm_pool import PooledBatchNorm
 
+# What one has compiled the others find compiled.
+pytestmark = pytest.mark.xdist_group("compiled")
+
 
 class OneBlock(nn.Sequential):
     """What a Conv4 is made of, once: four of them take a compiler a minute."""
