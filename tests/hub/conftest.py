@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,9 @@ from hub.folders import SMALL, draw_folder
 from hub.servers import Service, serving
 from quickstudy.hub.catalogue import save
 from quickstudy.hub.cli import main
+from quickstudy.hub.runs import open_run
 from quickstudy.hub.store.engine import store_url
+from quickstudy.hub.store.runs import RunIndex, row_of_run
 from quickstudy.learners import MAML, R2D2, ProtoNet
 from quickstudy.nets import MLP
 
@@ -134,6 +137,18 @@ def url(request):
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
     return f"{address}/{name}"
+
+
+@pytest.fixture
+def following(trained: Path, tmp_path: Path) -> tuple[str, str]:
+    """A store with a run that goes on, and the path of its events."""
+    store = str(tmp_path / "store.sqlite")
+    with closing(RunIndex(store)) as index:
+        row = row_of_run(open_run(trained))
+        row.id, row.folder, row.state = "f" * 32, "/elsewhere/a", "running"
+        row.origin = {**row.origin, "host": "elsewhere"}
+        index.put(row)
+    return store, f"/v1/runs/{row.id}/events"
 
 
 @pytest.fixture(scope="module")

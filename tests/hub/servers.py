@@ -95,9 +95,15 @@ def nothing_unpickled() -> Iterator[None]:
     def refuse(*given: object, **named: object) -> None:
         raise AssertionError("something was unpickled")
 
+    class Refusing(pickle.Unpickler):
+        """One that others may inherit from, as modules do that are imported meanwhile."""
+
+        __init__ = refuse
+
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("load", "loads", "Unpickler"):
+        for name in ("load", "loads"):
             patch.setattr(pickle, name, refuse)
+        patch.setattr(pickle, "Unpickler", Refusing)
         patch.setattr(torch, "load", refuse)
         yield
 

@@ -6,10 +6,8 @@ import pytest
 from hub.asking import adapted, refused, some
 from hub.servers import serving
 from quickstudy import Client, ServiceError
-from quickstudy.hub.runs import open_run
 from quickstudy.hub.service import access, runs
 from quickstudy.hub.store.keys import KeyRing
-from quickstudy.hub.store.runs import RunIndex, row_of_run
 
 
 @pytest.fixture(scope="module")
@@ -164,19 +162,13 @@ def test_an_admin_sees_what_anybody_has_adapted(as_, service):
     assert mine in [one["adapted_id"] for one in listed]
 
 
-def test_a_stream_of_events_ends_with_its_key(plain, ring, trained, tmp_path, monkeypatch):
+def test_a_stream_of_events_ends_with_its_key(plain, ring, following, monkeypatch):
     monkeypatch.setattr(access, "REMEMBERED", 0.0)
     monkeypatch.setattr(runs, "EVERY_SECONDS", 0.05)
-    store = str(tmp_path / "store.sqlite")
-    with closing(RunIndex(store)) as index:
-        running = row_of_run(open_run(trained))
-        running.id, running.folder, running.state = "f" * 32, "/elsewhere/a", "running"
-        running.origin = {**running.origin, "host": "elsewhere"}
-        index.put(running)
+    store, path = following
     key, token = ring.create("follower", ["read"])
     with serving(plain, keys=ring, store=store) as service:
         headers = {"Authorization": f"Bearer {token}"}
-        path = f"/v1/runs/{'f' * 32}/events"
         with service.http.stream("GET", path, headers=headers) as stream:
             lines = stream.iter_lines()
             assert next(lines).startswith("id: ")

@@ -8,7 +8,6 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 
 import httpx
@@ -20,11 +19,9 @@ from hub.asking import adapted, png, refused, some
 from hub.servers import process, serving
 from quickstudy import learners, nets
 from quickstudy.core.tasks import leaves
-from quickstudy.hub.runs import open_run
 from quickstudy.hub.service import inference, routes, runs
 from quickstudy.hub.service.limits import Limits
 from quickstudy.hub.service.served import Served
-from quickstudy.hub.store.runs import RunIndex, row_of_run
 
 PICTURES = [base64.b64encode(png(seed)).decode() for seed in range(3)]
 
@@ -200,18 +197,6 @@ def test_who_leaves_before_all_is_sent_is_no_failure(plain, caplog):
             time.sleep(0.01)
         assert 'status="500"' not in service.http.get("/metrics").text
     assert not [one for one in caplog.records if one.levelname == "ERROR"]
-
-
-@pytest.fixture
-def following(trained, tmp_path):
-    """A store with a run that goes on, and the path of its events."""
-    store = str(tmp_path / "store.sqlite")
-    with closing(RunIndex(store)) as index:
-        running = row_of_run(open_run(trained))
-        running.id, running.folder, running.state = "f" * 32, "/elsewhere/a", "running"
-        running.origin = {**running.origin, "host": "elsewhere"}
-        index.put(running)
-    return store, f"/v1/runs/{running.id}/events"
 
 
 def test_so_many_streams_as_were_said_though_all_come_at_once(plain, following, monkeypatch):
