@@ -53,4 +53,4 @@ def test_a_thousand_requests_and_no_failure(service, tmp_path):
 
 @pytest.mark.slow
 def test_five_thousand_requests_and_no_failure(service, tmp_path):
-    assert fuzzed(service, tmp_path, 250) >= 5000
+    assert fuzzed(service, tmp_path, 600) >= 5000
