@@ -1,7 +1,12 @@
 """What `quickstudy serve` refuses before it listens: one line, exit code 2; what it holds."""
 
 import gc
+import json
+import os
+import select
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -73,3 +78,18 @@ def test_what_stays_is_not_looked_through_for_garbage_again_and_again(plain):
     finally:
         app.state.adaptations.work.close()
         gc.unfreeze()
+
+
+def test_where_it_listens_is_told_at_once_to_a_pipe_too(plain, tmp_path):
+    command = [sys.executable, "-m", "quickstudy", "serve", "--model", f"a={plain['proto']}",
+               "--port", "0", "--store", str(tmp_path / "s.sqlite"), "--json"]  # fmt: skip
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as running:
+        try:
+            ready, _, _ = select.select([running.stdout], [], [], 120)
+            assert ready
+        finally:
+            running.terminate()
+        told = json.loads(running.stdout.read())
+    assert told["models"] == ["a"]
+    assert told["address"].startswith("http://127.0.0.1:")

@@ -57,6 +57,7 @@ def _console(stream: Any) -> Console:
 def print_json(value: Any) -> None:
     """One JSON value on stdout, and nothing else there."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()  # whoever waits for it may wait for what goes on running
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
