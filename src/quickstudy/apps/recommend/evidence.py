@@ -176,14 +176,16 @@ def for_rating(
     mine = factors.user(history.items, residual)
     near = known.neighbours[items][:, history.items]
     alike = _similarity(content, items, history.items)
+    with np.errstate(invalid="ignore"):  # BLAS now and then says so of numbers that are all finite
+        taste, likeness = factors.items[items] @ mine, alike @ residual
     columns = [
         factors.level[items] - known.mean,
         np.log1p(known.counts[items]),
         np.full(len(items), bias),
         np.full(len(items), residual.std() if support else 0.0),
-        factors.items[items] @ mine,
+        taste,
         (near @ residual) / (np.asarray(near.sum(1)).ravel() + 0.2),
-        (alike @ residual) / (alike.sum(1) + 2.0),
+        likeness / (alike.sum(1) + 2.0),
         np.full(len(items), np.log1p(support)),
     ]
     plain = factors.level[items] + bias
