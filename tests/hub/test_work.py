@@ -151,6 +151,7 @@ def test_threads_that_are_free_each_take_one():
             for x in inputs([1, 1, 1]):
                 calls = [meeting(embedder, x), meeting(embedder, x)]
                 await asyncio.gather(*(work.do_steps(call) for call in calls))
+                assert work.pending == 0
         finally:
             work.close()
 

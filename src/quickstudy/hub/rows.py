@@ -212,10 +212,11 @@ def answered(
         names = targets or [f"target {i + 1}" for i in range(len(row))]
         rounded = (float(f"{v:.7g}") if math.isfinite(v) else None for v in row.tolist())
         return {"predictions": dict(zip(names, rounded, strict=True))}
-    if not bool(row.isfinite().all()):
+    values = row.tolist()
+    if not all(map(math.isfinite, values)):
         raise DataError(
             "an input leads the model to numbers that are not finite: it is far from those that "
             "the model was trained on"
         )
-    shares = {str(label): round(float(p), 6) for label, p in zip(labels, row, strict=True)}
+    shares = {str(label): round(p, 6) for label, p in zip(labels, values, strict=True)}
     return {"label": labels[int(row.argmax())], "probabilities": shares}

@@ -47,6 +47,7 @@ def test_an_address_that_leads_nowhere_shows_the_first_view(visit, where):
     page = visit(where)
     page.get_by_role("heading", name="Teach it in one drawing").wait_for()
     page.locator(".card").first.wait_for()
+    assert page.locator(".views [aria-current]").inner_text() == "Try it"
 
 
 def test_a_key_is_asked_for_once_and_kept_for_the_tab(visit, address):

@@ -199,13 +199,15 @@ async def infer(
     caller: Annotated[Caller, Depends(allow("adapt"))],
 ) -> InferResponse:
     """Answer queries from a support set that comes with them, or from what was adapted before."""
-    serving.model(model)
-    body = await read_json(request)
-    return await while_there(request, _inferred(model, body, serving, caller))
-
-
-async def _inferred(model: str, body: bytes, serving: Adaptations, caller: Caller) -> InferResponse:
     served = serving.model(model)
+    body = await read_json(request)
+    return await while_there(request, _inferred(served, body, serving, caller))
+
+
+async def _inferred(
+    served: Served, body: bytes, serving: Adaptations, caller: Caller
+) -> InferResponse:
+    model = served.name
     asked = await serving.work.do(partial(_read, served, body))
     question = Question(asked.query)
     if asked.adapted_id is not None:
