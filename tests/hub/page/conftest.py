@@ -57,8 +57,9 @@ def address(models, store):
             server.wait(30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(need):
+    """Gone with the module: while Playwright runs, no test of its thread may start a loop."""
     need.package("playwright.sync_api")
     program = need.program("chromium", "chromium-browser", "google-chrome")
     from playwright.sync_api import sync_playwright
