@@ -8,10 +8,11 @@
 
 Starts a service of its own on a free port of this machine, with an untrained ProtoNet on the usual
 backbone (what it has learned does not change what it costs), and stops it at the end. The bare
-learner's throughput and CPU are measured in this process, before and after, by as many threads as
-the service has, one task after another; the service embeds together what waits together, which pays
-for part of what it adds, so that its CPU is also measured where adaptations come one by one. The
-clients share the cores with the service. /health is asked from a process of its own, at moments
+learner's throughput and CPU are measured in this process, by as many threads as the service has,
+one task after another; the service embeds together what waits together, which pays for part of what
+it adds, so that its CPU is also measured where adaptations come one by one. Service and bare
+learner take turns, and the figures are medians of rounds: what else the machine does meets both.
+The clients share the cores with the service. /health is asked from a process of its own, at moments
 that were fixed before, every other time on a new connection. What is printed holds the figures to
 reach, "wanted", and the names of those that are not reached, "missed"; any is exit status 1.
 """
@@ -45,7 +46,7 @@ from benchmarks.service_endurance import ENDURANCE, LIVE, UNLIMITED, endurance
 from benchmarks.service_line import SIDE, WAYS, Line, Wanted, cpu_seconds, memory_mb, task_of
 from benchmarks.service_page import record
 
-ALONE, BARE_SECONDS = 300, 3.0
+ALONE, BARE_SECONDS, ROUNDS = 60, 1.0, 10
 QUEUE, OVERLOAD_SECONDS, EVERY_SECONDS = 256, 10.0, 0.02
 CONNECTION_MB = 2 * (65_536 + 12_000) / 1e6
 """What one client more may cost in memory. For each connection uvicorn holds 64 KiB at most that
@@ -145,20 +146,35 @@ def service(folder: Path, told: list[str]) -> Iterator[tuple[str, int, subproces
 def measure(
     learner: Any, host: str, port: int, process: subprocess.Popen, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """All figures of one service."""
-    bare = [bare_costs(learner, args.threads)]
+    """All figures of one service, in rounds that alternate with the bare learner."""
     asyncio.run(turns(host, port, 1, 30))  # what is made once is made now
-    alone, _, _ = asyncio.run(turns(host, port, 1, ALONE))
-    before = cpu_seconds(process.pid)
-    asyncio.run(adaptations(host, port, ALONE))
-    one_by_one = (cpu_seconds(process.pid) - before) / ALONE
-    before = cpu_seconds(process.pid)
-    many, statuses, seconds = asyncio.run(turns(host, port, args.clients, args.requests))
-    cpu = cpu_seconds(process.pid) - before
-    bare.append(bare_costs(learner, args.threads))
-    bare_adapt = bare_adaptation(learner)
-    bare_rate, bare_cpu = (statistics.mean(both) for both in zip(*bare, strict=True))
-    rate, cpu = args.requests / seconds, cpu / args.requests
+    alone, many, statuses, rounds = [], [], Counter(), []
+    for number in range(ROUNDS):
+        requests = args.requests // ROUNDS + (number < args.requests % ROUNDS)
+        bare_adapt = bare_adaptation(learner)
+        before = cpu_seconds(process.pid)
+        asyncio.run(adaptations(host, port, ALONE))
+        adapt = (cpu_seconds(process.pid) - before) / ALONE
+        alone += asyncio.run(turns(host, port, 1, ALONE))[0]
+        bare_rate, bare_cpu = bare_costs(learner, args.threads)
+        before = cpu_seconds(process.pid)
+        answered, counted, seconds = asyncio.run(turns(host, port, args.clients, requests))
+        cpu = (cpu_seconds(process.pid) - before) / requests
+        many += answered
+        statuses += counted
+        rounds.append(
+            {
+                "tasks_per_s": requests / seconds,
+                "bare_tasks_per_s": bare_rate,
+                "share_of_bare": requests / seconds / bare_rate,
+                "service_cpu_ms_per_task": 1000 * cpu,
+                "bare_cpu_ms_per_task": 1000 * bare_cpu,
+                "added_cpu_ms_per_task": 1000 * (cpu - bare_cpu),
+                "adapt_cpu_ms": 1000 * adapt,
+                "bare_adapt_cpu_ms": 1000 * bare_adapt,
+                "adapt_added_cpu_ms": 1000 * (adapt - bare_adapt),
+            }
+        )
     return {
         "errors": sum(n for status, n in statuses.items() if status not in (200, 201)),
         "statuses": {str(status): n for status, n in sorted(statuses.items())},
@@ -167,15 +183,8 @@ def measure(
         **percentiles("adapt", [a for a, _ in many]),
         **percentiles("predict", [p for _, p in many]),
         **percentiles("alone", [a + p for a, p in alone]),
-        "tasks_per_s": round(rate, 1),
-        "bare_tasks_per_s": round(bare_rate, 1),
-        "share_of_bare": round(rate / bare_rate, 3),
-        "service_cpu_ms_per_task": round(1000 * cpu, 2),
-        "bare_cpu_ms_per_task": round(1000 * bare_cpu, 2),
-        "added_cpu_ms_per_task": round(1000 * (cpu - bare_cpu), 2),
-        "adapt_cpu_ms": round(1000 * one_by_one, 2),
-        "bare_adapt_cpu_ms": round(1000 * bare_adapt, 2),
-        "adapt_added_cpu_ms": round(1000 * (one_by_one - bare_adapt), 2),
+        **{name: round(statistics.median(r[name] for r in rounds), 3) for name in rounds[0]},
+        "rounds": {name: [round(r[name], 3) for r in rounds] for name in rounds[0]},
         "memory_mb": memory_mb(process.pid),
         "threads": args.threads,
         "cores": os.cpu_count(),

@@ -68,16 +68,22 @@ def _load(found: Mapping[str, Any]) -> Lines:
         ),
         (
             "– tasks a second",
-            f"{found['tasks_per_s']:.0f}, {found['share_of_bare']:.2f} of the learner's alone "
-            f"on {found['threads']} threads",
+            f"{found['tasks_per_s']:.0f}, {found['share_of_bare']:.2f} "
+            f"({_range(found, 'share_of_bare', '.2f')}) of the learner's alone on "
+            f"{found['threads']} threads",
             f"{wanted['share_of_bare']} of it",
         ),
         (
             "CPU of an adaptation that comes alone, beyond the learner's",
-            f"{found['adapt_added_cpu_ms']:.1f} ms",
+            f"{found['adapt_added_cpu_ms']:.1f} ms ({_range(found, 'adapt_added_cpu_ms', '.1f')})",
             f"{wanted['adapt_added_cpu_ms']} ms",
         ),
     ]
+
+
+def _range(found: Mapping[str, Any], name: str, form: str) -> str:
+    rounds = found["rounds"][name]
+    return f"{min(rounds):{form}} to {max(rounds):{form}} in {len(rounds)} rounds"
 
 
 def _overload(found: Mapping[str, Any]) -> Lines:

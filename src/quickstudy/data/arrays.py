@@ -86,8 +86,8 @@ def numbers(name: str, value: ArrayLike | Tensor) -> Tensor:
         return torch.from_numpy(array.copy())
     with np.errstate(over="ignore"):  # what overflows float32 is reported as infinite below
         values = torch.from_numpy(array.astype(np.float32))
-    broken = torch.nonzero(~values.isfinite().reshape(len(values), -1).all(1)).flatten()
-    if len(broken):
+    if not np.isfinite(values.numpy()).all():
+        broken = torch.nonzero(~values.isfinite().reshape(len(values), -1).all(1)).flatten()
         raise DataError(
             f"{name} must be finite, got NaN or infinity in {len(broken)} of {len(values)} rows "
             f"(row {int(broken[0])})"

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quickstudy import __version__
@@ -36,6 +35,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 _ABOUT = """Adapt a meta-trained model to your own classes from a few examples, then ask it.
 
 `POST /v1/models/{model}/adapt` learns from labelled examples and returns an `adapted_id`;
@@ -164,9 +164,9 @@ class Guarded:
 
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                came = message["headers"]
+                own = {name.lower() for name, _ in came}
+                message["headers"] = [*came, *(one for one in _HEADERS if one[0] not in own)]
             await send(message)
 
         await self.app(scope, receive, headed if scope["type"] == "http" else send)

@@ -64,8 +64,8 @@ class Known(NamedTuple):
         """Examples of each class; or of all, for numbers."""
         if self.labels is None:
             return [len(self.y)]
-        numbers = Counter(self.y.tolist())
-        return [numbers[number] for number in range(len(self.labels))]
+        counts: list[int] = torch.bincount(self.y, minlength=len(self.labels)).tolist()
+        return counts
 
 
 class Question(NamedTuple):
@@ -273,7 +273,8 @@ class Served:
         """Embeddings of inputs, each as if it were alone."""
         learner = self.embedding
         assert learner is not None  # only those who have embeddings wish for them
-        return in_parts(learner, lambda _, part: learner.embed(part), None, x)
+        with torch.inference_mode():  # what `Work` hands out are copies, which autograd takes
+            return in_parts(learner, lambda _, part: learner.embed(part), None, x)
 
     def predict(self, what: "Learned", x: Tensor, nearest: bool = False) -> "Steps[Predictions]":
         """Answer inputs; a job for `Work.do_steps`.

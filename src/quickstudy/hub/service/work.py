@@ -11,7 +11,6 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -44,10 +43,31 @@ Steps = Generator[Wish, Tensor, T]
 """A job that wants embeddings: it yields wishes, is sent [n, d], and returns what it is for."""
 
 
-class _Job(NamedTuple):
-    call: Callable[[], Steps[Any]]
-    future: "Future[Any]"
-    together: bool
+class _Job:
+    """A job, and who waits for it: threads tell the loop once, when it is over."""
+
+    def __init__(
+        self, call: Callable[[], Steps[Any]], together: bool, over: Callable[[], None]
+    ) -> None:
+        self.call = call
+        self.together = together
+        self.over = over
+        self.loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[Any] = self.loop.create_future()
+
+    def end(self, result: Any = None, error: BaseException | None = None) -> None:
+        """It has returned, or raised; from any thread."""
+        with suppress(RuntimeError):  # nobody waits: the loop is closed
+            self.loop.call_soon_threadsafe(self._end, result, error)
+
+    def _end(self, result: Any, error: BaseException | None) -> None:
+        self.over()
+        if self.answer.done():
+            return  # whoever wanted it has given up
+        if error is None:
+            self.answer.set_result(result)
+        else:
+            self.answer.set_exception(error)
 
 
 class Work:
@@ -108,19 +128,18 @@ class Work:
         if self.full:
             raise self.busy()
         self.pending += 1
-        job = _Job(call, Future(), together)
-        loop = asyncio.get_running_loop()
-        job.future.add_done_callback(lambda _: _in(loop, self._less))
+        job = _Job(call, together, self._less)
         with self._lock:
             self._waiting.append(job)
             if self._idle:
                 self._idle.pop().notify()  # the one that worked last: its caches are warm
         try:
-            result: T = await asyncio.wrap_future(job.future)
+            result: T = await job.answer
         except asyncio.CancelledError:
             # What it holds, a request's body, is not to lie here until a thread comes by.
             with self._lock, suppress(ValueError):
                 self._waiting.remove(job)
+                self._less()
             raise
         return result
 
@@ -129,7 +148,7 @@ class Work:
         with self._lock:
             self._open = False
             for job in self._waiting:
-                job.future.cancel()
+                job.end(error=asyncio.CancelledError())
             self._waiting.clear()
             for news in self._idle:
                 news.notify()
@@ -172,12 +191,13 @@ def _run_together(jobs: Sequence[_Job]) -> None:
     """Run jobs until all have returned, or raised; each on its own but for embeddings."""
     wishes: list[tuple[_Job, Steps[Any], Wish]] = []
     for job in jobs:
-        if not job.future.set_running_or_notify_cancel():
-            continue  # whoever wanted it has given up, while those before it began
+        if job.answer.done():  # whoever wanted it has given up, while those before it began
+            job.end()
+            continue
         try:
             steps = job.call()
         except BaseException as error:
-            job.future.set_exception(error)
+            job.end(error=error)
             continue
         wishes += _advanced(job, steps, None)
     while wishes:
@@ -201,7 +221,7 @@ def _granted(
     except BaseException as error:
         if len(same) > 1:  # whoever is to blame is to fail alone
             return [again for one in same for again in _granted([one])]
-        same[0][0].future.set_exception(error)
+        same[0][0].end(error=error)
         return []
     pairs = zip(same, parts, strict=True)
     return [again for (job, steps, _), z in pairs for again in _advanced(job, steps, z)]
@@ -214,14 +234,9 @@ def _advanced(
     try:
         wish = next(steps) if z is None else steps.send(z)
     except StopIteration as over:
-        job.future.set_result(over.value)
+        job.end(over.value)
         return []
     except BaseException as error:
-        job.future.set_exception(error)
+        job.end(error=error)
         return []
     return [(job, steps, wish)]
-
-
-def _in(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(function)
