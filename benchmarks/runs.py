@@ -20,7 +20,8 @@ def trained(folder: Path, given: Mapping[str, Any], recipe: str | None = None) -
     there = (folder / "config.json").exists()
     wanted = make_config(given, recipe)
     if there and learned_alike(open_run(folder).config) == learned_alike(wanted):
-        subprocess.run([*command, "resume", folder], check=True)
+        if not open_run(folder).finished:
+            subprocess.run([*command, "resume", folder], check=True)
         return folder
     named = {} if recipe is None else {"recipe": recipe}
     told = flags({**given, **named, "out": folder, "overwrite": there})

@@ -77,6 +77,18 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("quickstudy")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a module that share what it makes once run in one process, where it is made once."""
+    for item in items:
+        info = getattr(item, "_fixtureinfo", None)
+        if info is None or item.get_closest_marker("xdist_group"):
+            continue
+        made = (definitions[-1] for definitions in info.name2fixturedefs.values())
+        if any(one.scope == "module" for one in made):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 def _make_cache() -> Path:
     """Points QUICKSTUDY_DATA at a new folder that holds links to the files it pointed at.
 
