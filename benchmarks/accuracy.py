@@ -7,8 +7,9 @@
     python -m benchmarks.accuracy --only-docs            # writes the stored figures into the docs
 
 Needs omniglot_28.npz and grocery_81_jpeg84.npz in the data cache. Every protocol meta-trains its
-learners by one recipe (`quickstudy train --recipe paper-20way-1shot --learner NAME`), once for all
-its settings; the methods of `READERS` read the net of one of those. Runs are kept in
+learners by a recipe of its own (`quickstudy train --recipe paper-20way-1shot --learner NAME` for
+"full", paper-5way-1shot for "budget", grocery), once for all its settings; the methods of `READERS`
+read the net of one of those. Runs are kept in
 runs/benchmark/accuracy and taken up again where they stopped; what is judged already is judged
 again only if its run, or how it is judged, has changed.
 """
@@ -99,7 +100,7 @@ def judge(
     for way, shot in PROTOCOLS[protocol].settings:
         for mode in modes(name):
             what = {"protocol": protocol, "learner": name, "way": way, "shot": shot}
-            key = {**what, "transductive": mode, **run, **inner}
+            key = {**what, "transductive": mode, "queries": QUERIES[mode], **run, **inner}
             same = [row for row in kept if key.items() <= row.items()]
             rows.append(same[0] if same else {**key, **figures(folder, key, threads)})
             print(said(rows[-1]), flush=True)
@@ -127,7 +128,7 @@ def figures(folder: Path, key: dict[str, Any], threads: int | None) -> dict[str,
     setting = Setting(
         ways=key["way"],
         shots=key["shot"],
-        queries=QUERIES[mode],
+        queries=key["queries"],
         tasks=key["tasks"],
         seed=key["seed"],
         inner_steps=key["inner_steps"],
@@ -141,7 +142,7 @@ def figures(folder: Path, key: dict[str, Any], threads: int | None) -> dict[str,
         threads=threads,
     )
     return {
-        **{k: judged[k] for k in ("accuracy", "interval95", "ece", "queries", "control")},
+        **{k: judged[k] for k in ("accuracy", "interval95", "ece", "control")},
         "embedding_of": READERS.get(name),
         "steps": report["steps"],
         "training_s": report["seconds"],

@@ -137,6 +137,12 @@ def protocol(rows: list[Row]) -> str:
         if row.get("inner_steps")
     )
     steps = f" Judged with inner steps of its own: {more}." if more else ""
+    modes = {row["transductive"] for row in rows if not row["embedding_of"]}
+    switched = " Transductive rows on nets of their own are of learners that were meta-trained "
+    switched += "inductively: their batch norms take the queries in at meta-test alone."
+    balanced = " Every class has as many queries as the others, which PTMAP and TIM count on."
+    steps += switched if modes == {False, True} else ""
+    steps += balanced if {"PTMAP", "TIM"} & {row["learner"] for row in rows} else ""
     return (
         f"Accuracy in per cent with 95 % interval over {tasks} meta-test tasks of {PLACES[data]}, "
         f"{queries}.{turned}{steps} Seed {seeds}. Trained on {threads} "

@@ -1,4 +1,4 @@
-"""What it is worth to have seen the alphabets of meta-test: Omniglot, parted in two ways.
+"""What the way of parting Omniglot is worth: meta-test of other alphabets, or of all, shuffled.
 
     python -m benchmarks.alphabets               # trains what is missing, then judges all
     python -m benchmarks.alphabets --only-docs   # writes the stored figures into the docs
@@ -6,7 +6,9 @@
 The split of Vinyals et al. 2016 leaves meta-test alphabets of its own, but for four characters.
 The published code of Finn et al. 2017 shuffles all characters and parts those, so that meta-test's
 are of alphabets that meta-train saw. MAML by the papers' recipe, cut short, on as many classes of
-each; needs omniglot_28.npz in the data cache.
+each. The two are judged on different classes, so that the control beside them says how much of a
+difference is the tasks' own: it is no measure of having seen the alphabets alone. Needs
+omniglot_28.npz in the data cache.
 """
 
 import argparse

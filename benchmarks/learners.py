@@ -1,13 +1,13 @@
-"""Every learner of the catalogue on the same budget: the table in docs/learners.md.
+"""Nine learners on the same budget: the table in docs/learners.md.
 
     python -m benchmarks.learners                      # trains what is missing, then judges all
     python -m benchmarks.learners --learners MAML ANIL
     python -m benchmarks.learners --only-docs          # writes the stored figures into the docs
 
 Each is meta-trained by `quickstudy train` on printed characters, 5-way 1-shot, for 1,500 steps of
-two tasks, and judged on writing systems that it never saw. Rates may differ between learners
-(`OPTIONS`); they were chosen on meta-validation. Runs are kept in runs/benchmark and taken up again
-where they stopped; one that was told something else is trained anew.
+two tasks, and judged on writing systems that it never saw. `OPTIONS` is what single learners are
+told beside that; it is empty, as none is tuned for this. Runs are kept in runs/benchmark and taken
+up again where they stopped; one that was told something else is trained anew.
 """
 
 import argparse

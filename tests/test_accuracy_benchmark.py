@@ -64,6 +64,22 @@ def test_what_is_there_is_taken_and_the_pages_say_it(quick, monkeypatch):
         make(monkeypatch, "MatchingNet")
 
 
+def test_what_is_judged_by_other_queries_is_judged_anew(tmp_path, monkeypatch):
+    (tmp_path / "manifest.json").write_text("{}")
+    judged = []
+    monkeypatch.setattr(accuracy, "train", lambda *_: tmp_path)
+    monkeypatch.setattr(
+        accuracy,
+        "figures",
+        lambda _, key, __: judged.append(key["queries"]) or {"accuracy": 1.0, "interval95": 0.0},
+    )
+    rows = accuracy.judge("omniglot budget", "DKT", 0, 10, None, [])
+    assert accuracy.judge("omniglot budget", "DKT", 0, 10, None, rows) == rows
+    monkeypatch.setattr(accuracy, "QUERIES", {False: 7, True: 7})
+    assert accuracy.judge("omniglot budget", "DKT", 0, 10, None, rows)[0]["queries"] == 7
+    assert judged == [5, 7]
+
+
 def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
     def row(name, mode, accuracy, way=5, shot=1):
         return {
@@ -82,3 +98,4 @@ def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
     assert "nothing learned | 42.00 ± 1.00 | 42.00 ± 1.00 |" in text
     assert "Judged with inner steps of its own: MAML with 10 at a rate of 0.01." in text
     assert "5 queries a class inductive and 15 queries a class transductive" in text
+    assert "their batch norms take the queries in at meta-test alone" in text

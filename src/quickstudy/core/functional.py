@@ -216,7 +216,9 @@ def logistic(
         steps: of Newton's method.
 
     Returns:
-        Weights [d, way]; NaN where the features are not finite, or their squares are not.
+        Weights [d, way]; NaN where the features are not finite, or their squares are not. With
+        n < d no digit of float32 is left where those are 10^7 times the penalty: weights are then
+        finite and of no use.
 
     Raises:
         TaskError: a penalty that has become too small for the features, with n >= d.

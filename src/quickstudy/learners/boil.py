@@ -48,7 +48,10 @@ class BOIL(MAML):
 
     paper = "Oh et al. 2021, BOIL: towards representation change for few-shot learning"
     meta_learned = "where the net starts; with `outputs`, also the head, which does not adapt"
-    adapt_cost = "`steps` forward and backward passes of the support; with no `outputs` one more"
+    adapt_cost = (
+        "`steps` forward and backward passes of the support; with no `outputs` one more, and "
+        "with batch norms one forward pass more"
+    )
     _equal_rows = False
 
     def __init__(

@@ -84,7 +84,10 @@ class MAML(Learner):
     family = "gradient"
     paper = "Finn et al. 2017, Model-agnostic meta-learning"
     meta_learned = "where the net starts; with `outputs`, also the head"
-    adapt_cost = "`steps` forward and backward passes; a way-free head's first is forward only"
+    adapt_cost = (
+        "`steps` forward and backward passes, a way-free head's first forward only; with batch "
+        "norms one forward pass more"
+    )
     steps_argument = "steps"
     _equal_rows: ClassVar[bool] = True
     """Whether all rows of a way-free head are equal at the start."""
@@ -129,8 +132,8 @@ class MAML(Learner):
         """Follow the rule down the support's objective.
 
         Returns:
-            "net" and "head", the adapted parameters by name; "statistics", of the batch norms on
-            the support; "counts", the support examples of each way.
+            "params", the adapted parameters of net and head by name; "statistics", of the batch
+            norms on the support, where there are such; "counts", the support examples of each way.
 
         Raises:
             TaskError: targets of another number than `outputs`.

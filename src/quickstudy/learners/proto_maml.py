@@ -49,7 +49,10 @@ class ProtoMAML(MAML):
         "few examples"
     )
     meta_learned = "where the net starts, and so where the support's prototypes put the head"
-    adapt_cost = "a forward pass of the support, then `steps` forward and backward passes"
+    adapt_cost = (
+        "a forward pass of the support, with batch norms another, and `steps` forward and "
+        "backward passes"
+    )
     _equal_rows = False
     also = ("proto-maml",)
 

@@ -55,7 +55,7 @@ class ProtoNet(EmbeddingLearner):
     family = "metric"
     paper = "Snell et al. 2017, Prototypical networks for few-shot learning"
     meta_learned = "the embedding"
-    adapt_cost = "one forward pass of the support"
+    adapt_cost = "one forward pass of the support; with `shift` five"
     also: ClassVar[tuple[str, ...]] = ("prototypical", "prototypical networks")
 
     def __init__(

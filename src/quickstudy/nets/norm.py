@@ -290,7 +290,9 @@ def with_statistics(
 def calibrate(net: nn.Module, batches: Iterable[Examples]) -> None:
     """Set every batch norm's population buffers to its mean statistics over some batches.
 
-    One batch is in memory at a time. Wu & Johnson 2021, section 3 (precise batch norm).
+    One batch is in memory at a time. Wu & Johnson 2021, section 3 (precise batch norm). Differs: a
+    variance is the mean of the batches' own, which is what the net was trained with, without that
+    of their means, as each task is a batch here.
 
     Args:
         net: any module.
