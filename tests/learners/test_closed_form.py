@@ -128,6 +128,17 @@ def test_a_regression_that_is_sure_has_finite_weights_and_gradients():
     assert z.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("scale", "penalty"), [(1.0, 1.0), (1000.0, 1.0), (1.0, 1e-6)])
+def test_a_logistic_regression_on_large_features_is_that_of_float64(scale, penalty):
+    generator = torch.Generator().manual_seed(0)
+    z = scale * torch.randn(25, 64, generator=generator)
+    y = torch.eye(5)[torch.arange(25) % 5]
+    scores = z @ logistic(z, y, torch.ones(25), penalty, 5)
+    exact = z.double() @ logistic(z.double(), y.double(), torch.ones(25).double(), penalty, 5)
+    torch.testing.assert_close(scores.double(), exact, rtol=1e-3, atol=1e-3)
+    assert torch.equal(scores.argmax(1), y.argmax(1))
+
+
 def test_penalty_and_scale_of_the_logistic_regression_are_learned():
     torch.manual_seed(0)
     learner = LRD2(MLP(2, [8], 4), penalty=2.0, scale=3.0)

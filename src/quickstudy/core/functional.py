@@ -205,8 +205,8 @@ def logistic(
 
     Each column minimises the sum of its log losses and penalty / 2 times its square (Bertinetto et
     al. 2019, section 3.3). Solves whichever systems are smaller: [d, d], or [n, n] in the form of
-    Rasmussen & Williams 2006, algorithm 3.1. Neither divides by a weight p (1 - p), which vanishes
-    where the regression is sure.
+    Rasmussen & Williams 2006, algorithm 3.1, in float64 where the device has it. Neither divides
+    by a weight p (1 - p), which vanishes where the regression is sure.
 
     Args:
         z: features, [n, d].
@@ -216,9 +216,7 @@ def logistic(
         steps: of Newton's method.
 
     Returns:
-        Weights [d, way]; NaN where the features are not finite, or their squares are not. With
-        n < d no digit of float32 is left where those are 10^7 times the penalty: weights are then
-        finite and of no use.
+        Weights [d, way]; NaN where the features are not finite, or their squares are not.
 
     Raises:
         TaskError: a penalty that has become too small for the features, with n >= d.
@@ -231,7 +229,9 @@ def logistic(
     n, d = z.shape
     z, y = zero_masked(z, mask), zero_masked(y, mask)
     real = (mask > 0).to(z.dtype)[:, None]
-    gram = z @ z.T / penalty
+    # What is left of `right` below may be far smaller than what is taken from it.
+    exact = z if z.device.type == "mps" else z.double()  # which knows no float64
+    gram = exact @ exact.T / penalty
     weights = z.new_zeros(d, y.shape[1])
     for _ in range(steps):
         scores = z @ weights
@@ -240,10 +240,11 @@ def logistic(
         right = slopes.square() * scores + y - real * scores.sigmoid()
         root = slopes.T[:, :, None]
         if n < d:
-            system = torch.eye(n, dtype=z.dtype, device=z.device) + root * gram * root.mT
+            root, right = root.to(gram), right.to(gram)
+            system = torch.eye(n, dtype=gram.dtype, device=z.device) + root * gram * root.mT
             factor = cholesky(system, "the logistic regression", "the penalty")
             inner = torch.cholesky_solve(root * (gram @ right).T[:, :, None], factor)
-            weights = z.T @ (right - (root * inner)[:, :, 0].T) / penalty
+            weights = (exact.T @ (right - (root * inner)[:, :, 0].T) / penalty).to(z)
         else:
             seen = root * z
             weights = _solve(seen.mT @ seen, penalty, (z.T @ right).T[:, :, None])[:, :, 0].T
