@@ -29,6 +29,10 @@ COMMON: dict[str, Any] = {
     "data": "glyphs", "ways": 5, "shots": 1, "queries": 5, "rotations": True, "steps": 1500,
     "tasks_per_step": 2, "evaluate_every": 500, "validation_tasks": 100,
 }  # fmt: skip
+NINE = (
+    "ANIL", "MAML", "MatchingNet", "MetaSGD", "ProtoNet", "R2D2", "RelationNet", "Reptile",
+    "SetTransformer",
+)  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {}
 """What a learner is told beside `COMMON`."""
 ALIKE = ("seed", "tasks", "steps", "ways", "shots", "queries")
@@ -132,9 +136,9 @@ def _said(row: dict) -> str:
 def main() -> None:
     from quickstudy.hub.catalogue import TRAINABLE
 
-    names = [name for name, cls in TRAINABLE.items() if "classes" in cls.tasks]
+    known = [name for name, cls in TRAINABLE.items() if "classes" in cls.tasks]
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--learners", nargs="+", default=names, choices=names)
+    parser.add_argument("--learners", nargs="+", default=NINE, choices=known)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--only-docs", action="store_true")

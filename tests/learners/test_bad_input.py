@@ -285,3 +285,17 @@ def test_learners_of_tasks_refuse_batches_without_support(cls):
     pool = Pool.from_labels(torch.randn(60, 5), torch.arange(60) // 6)
     with pytest.raises(TaskError, match=rf"{cls.__name__} learns from tasks, got examples without"):
         next(fit(cls(MLP(5, [8], 8)), Labelled(pool, examples=32), steps=1))
+
+
+@pytest.mark.parametrize("cls", [MAML, IMAML, CAVIA, ANIL])
+def test_a_rate_is_no_rule(cls):
+    with pytest.raises(
+        TaskError, match=r"rule must be an update rule, SGD\(0.1\) for one, got 0.1"
+    ):
+        cls(MLP(4, [8], 8), rule=0.1)
+
+
+@pytest.mark.parametrize("cls", [ProtoNet, R2D2, PTMAP])
+def test_nothing_is_no_net(cls):
+    with pytest.raises(TaskError, match="must be a torch module, got NoneType"):
+        cls(None)

@@ -5,12 +5,12 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from quickstudy.core import SGD, Examples, State, UpdateRule, descend
+from quickstudy.core import Examples, State, UpdateRule, descend
 from quickstudy.core.functional import forbid_absent
 from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
 from quickstudy.learners.embedding import EmbeddingLearner, features_of
-from quickstudy.learners.head import Head, usual_rate
+from quickstudy.learners.head import Head, rule_or, usual_rate
 
 
 class ANIL(EmbeddingLearner):
@@ -65,7 +65,7 @@ class ANIL(EmbeddingLearner):
         super().__init__(net, objective)
         if steps < 1:
             raise TaskError(f"ANIL takes one inner step or more, got {steps}")
-        self.rule = rule if rule is not None else SGD(usual_rate(targets))
+        self.rule = rule_or(rule, usual_rate(targets))
         self.steps = steps
         self.first_order = first_order
         self.outputs = outputs

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from quickstudy.core import SGD, Examples, State, UpdateRule, descend
+from quickstudy.core import Examples, State, UpdateRule, descend
 from quickstudy.core.functional import forbid_absent
 from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
 from quickstudy.learners.embedding import EmbeddingLearner, features_of
-from quickstudy.learners.head import check_outputs, check_way, sees_shift
+from quickstudy.learners.head import check_outputs, check_way, rule_or, sees_shift
 
 
 class CAVIA(EmbeddingLearner):
@@ -83,7 +83,7 @@ class CAVIA(EmbeddingLearner):
                 f"the context and the hidden layer have one number or more, got {context} and "
                 f"{hidden}"
             )
-        self.rule = rule if rule is not None else SGD(1.0 if targets == "classes" else 0.1)
+        self.rule = rule_or(rule, 1.0 if targets == "classes" else 0.1)
         self.steps = steps
         self.context = context
         self.hidden = hidden

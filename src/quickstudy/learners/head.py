@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from quickstudy.core import Examples
+from quickstudy.core import SGD, Examples, UpdateRule
 from quickstudy.core.functional import prototypes
 from quickstudy.core.learner import Objective
 from quickstudy.errors import TaskError
@@ -120,6 +120,23 @@ def sees_shift(objective: str | Objective | None) -> bool:
         (False, False, True)
     """
     return objective not in (None, "cross_entropy")
+
+
+def rule_or(rule: UpdateRule | None, rate: float) -> UpdateRule:
+    """The rule that a learner was given, or gradient descent at a rate.
+
+    Raises:
+        TaskError: it is no rule; a number, say.
+
+    Examples:
+        >>> rule_or(None, 0.1).rate
+        0.1
+    """
+    if rule is None:
+        return SGD(rate)
+    if not isinstance(rule, UpdateRule):
+        raise TaskError(f"rule must be an update rule, SGD(0.1) for one, got {rule!r:.60}")
+    return rule
 
 
 def usual_rate(targets: Literal["classes", "values"]) -> float:

@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from quickstudy.core import SGD, Examples, Task, UpdateRule, descend
+from quickstudy.core import Examples, Task, UpdateRule, descend
 from quickstudy.core.functional import conjugate_gradients
 from quickstudy.core.learner import Objective
 from quickstudy.core.tasks import zero_padding
 from quickstudy.errors import TaskError
+from quickstudy.learners.head import rule_or
 from quickstudy.learners.maml import MAML, Inner
 
 
@@ -77,7 +78,7 @@ class IMAML(MAML):
             raise TaskError(f"penalty, the pull towards the start, must be positive, got {penalty}")
         if solver_steps < 1:
             raise TaskError(f"the solver takes one step or more, got {solver_steps}")
-        rule = rule if rule is not None else SGD(0.1 if targets == "classes" else 0.003)
+        rule = rule_or(rule, 0.1 if targets == "classes" else 0.003)
         super().__init__(net, rule, steps, False, outputs, targets, objective, transductive)
         if any(p.requires_grad for p in self.rule.parameters()):
             raise TaskError(

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from quickstudy.core import SGD, Examples, Inputs, Learner, State, Task, UpdateRule, descend
+from quickstudy.core import Examples, Inputs, Learner, State, Task, UpdateRule, descend
 from quickstudy.core.functional import forbid_absent
 from quickstudy.core.learner import Objective, objective_named
 from quickstudy.core.replay import ALL_KEPT
@@ -16,7 +16,7 @@ from quickstudy.core.tasks import leaves, zero_padding
 from quickstudy.errors import TaskError
 from quickstudy.learners.compiled import slopes_of
 from quickstudy.learners.embedding import features_of
-from quickstudy.learners.head import Head, prototype_rows, sees_shift, usual_rate
+from quickstudy.learners.head import Head, prototype_rows, rule_or, sees_shift, usual_rate
 from quickstudy.nets.norm import (
     has_batch_statistics,
     in_training,
@@ -115,7 +115,7 @@ class MAML(Learner):
             )
         objective_named(objective or "cross_entropy")
         self.net = net
-        self.rule = rule if rule is not None else SGD(usual_rate(targets))
+        self.rule = rule_or(rule, usual_rate(targets))
         self.steps = steps
         self.first_order = first_order
         self.outputs = outputs

@@ -324,13 +324,15 @@ def has_batch_statistics(net: nn.Module) -> bool:
     """Whether a net holds a `BatchNorm`.
 
     Raises:
-        TaskError: it holds one of torch's own, whose second-order gradients under vmap are wrong
-            without an error and whose buffers change in every forward pass.
+        TaskError: it is no net; or it holds one of torch's own, whose second-order gradients under
+            vmap are wrong without an error and whose buffers change in every forward pass.
 
     Examples:
         >>> has_batch_statistics(nn.Sequential(nn.Linear(4, 3), BatchNorm(3)))
         True
     """
+    if not isinstance(net, nn.Module):
+        raise TaskError(f"net must be a torch module, got {type(net).__name__}")
     for name, module in net.named_modules():
         if isinstance(module, _BatchNorm):
             raise TaskError(
