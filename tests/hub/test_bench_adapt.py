@@ -55,8 +55,8 @@ def test_people_read_one_table(call):
         (["--ways", "1"], "--ways must be at least 2, got 1"),
         (["--repeats", "0"], "--repeats must be at least 1, got 0"),
         (["--learner", "protonett"], "got 'protonett'; did you mean ProtoNet?"),
-        (["--learner", "NearestMean"], "got 'NearestMean'"),
-        (["--learner", "ALPaCA"], "got 'ALPaCA'"),
+        (["--learner", "NearestMean"], "train on classes here, and NearestMean does not"),
+        (["--learner", "ALPaCA"], "train on classes here, and ALPaCA does not"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(call, options, message):

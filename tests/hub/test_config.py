@@ -29,7 +29,7 @@ from quickstudy.hub.recipes import RECIPES
         ({"seed": -1}, "--seed must be at least 0, got -1"),
         ({"threads": 0}, "--threads must be at least 1, got 0"),
         ({"data": ""}, "--data must not be empty, got ''"),
-        ({"stepps": 3}, "--stepps is no option, got 3"),
+        ({"stepps": 3}, "--stepps is no option, got 3; did you mean steps?"),
     ],
 )
 def test_bad_options_are_one_line_each(given, message):

@@ -10,8 +10,9 @@ import torch
 
 from quickstudy.core import Learner, State, Task
 from quickstudy.core.tasks import leaves
+from quickstudy.errors import RunError
 from quickstudy.hub.benching import SIDE, enough, in_turn, made_up_tasks, seconds
-from quickstudy.hub.catalogue import TRAINABLE, build_learner, find
+from quickstudy.hub.catalogue import LEARNERS, TRAINABLE, build_learner, find
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.devices import keep_freed_memory
 
@@ -67,7 +68,10 @@ def bench_adapt(
     }  # fmt: skip
     enough(counts)
     able = {name: cls for name, cls in TRAINABLE.items() if "classes" in cls.tasks}
-    found = [find(name, able, "--learner").__name__ for name in learners or USUAL]
+    found = [find(name, LEARNERS, "--learner", able).__name__ for name in learners or USUAL]
+    for name in found:
+        if name not in able:
+            raise RunError(f"--learner must train on classes here, and {name} does not")
     names = list(dict.fromkeys(found))
     built = {name: _built(name, width, seed) for name in names}
     keep_freed_memory()  # as training does

@@ -1,6 +1,7 @@
 """What a meta-training run is told to do: every option, its default and its bounds."""
 
 import csv
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -214,7 +215,11 @@ def explain(error: ValidationError, prefix: str = "--") -> str:
         wanted = _WANTED.get(problem["type"], "{msg}").format(
             msg=problem["msg"].removeprefix("Value error, "), **problem.get("ctx", {})
         )
-        said.append(f"{prefix}{name.replace('_', '-') if prefix else name} {wanted}, got {came}")
+        shown = f"{prefix}{name.replace('_', '-') if prefix else name}"
+        said.append(f"{shown} {wanted}, got {came}")
+        if problem["type"] == "extra_forbidden":
+            alike = difflib.get_close_matches(name, TrainConfig.model_fields, n=1)
+            said[-1] += f"; did you mean {alike[0]}?" if alike else ""
     return "; ".join(dict.fromkeys(said))
 
 

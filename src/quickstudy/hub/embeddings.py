@@ -41,7 +41,8 @@ def reading(learner: Learner, name: str, options: Mapping[str, Any] | None = Non
         >>> type(made).__name__, made.power
         ('PTMAP', 1.0)
     """
-    cls = find(name, LEARNERS, "--learner")
+    readers = [other for other, cls in LEARNERS.items() if "net" in parameters(cls)]
+    cls = find(name, LEARNERS, "--learner", readers)
     own, net = type(learner).__name__, getattr(learner, "net", None)
     if not isinstance(net, nn.Module):
         raise RunError(f"{own} has no net that {cls.__name__} could read")
