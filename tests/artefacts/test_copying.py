@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from artefacts.samples import CATALOGUE, filled
-from quickstudy.artefacts import Manifest, copy_model, read_weights, save_model
+from quickstudy.artefacts import Manifest, copy_model, manifest, read_weights, save_model
 from quickstudy.errors import ArtefactError
 
 
@@ -46,3 +46,23 @@ def test_what_is_damaged_or_in_the_way_is_not_copied(tmp_path: Path) -> None:
         with pytest.raises(ArtefactError, match="is damaged"):
             read(tmp_path / "a")
     assert names(tmp_path) == ["a", "b"]
+
+
+def test_a_model_that_is_what_it_was_before_again_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replaced twice between its manifest and its weights: the same manifest, other moments."""
+    save(tmp_path / "a")
+    wanted, real, gone = read_weights(tmp_path / "a"), manifest.atomic.read_bytes, [1, 2]
+
+    def read_bytes(file: Path) -> bytes:
+        if file.suffix == ".safetensors" and gone:
+            gone.pop()
+            raise ArtefactError(f"no {file}")
+        return real(file)
+
+    monkeypatch.setattr(manifest.atomic, "read_bytes", read_bytes)
+    assert read_weights(tmp_path / "a") == wanted
+    gone[:] = range(1000)
+    with pytest.raises(ArtefactError, match=r"manifest.json beside it names it"):
+        read_weights(tmp_path / "a")

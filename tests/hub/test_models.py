@@ -379,13 +379,15 @@ def test_an_export_that_is_killed_leaves_a_whole_model(tmp_path):
     digests = {read_manifest(folder).digest for folder in (a, b)}
     command = [sys.executable, "-c", EXPORTER, str(out), str(a), str(b)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"ready\n"
-        while not out.exists():
-            assert process.poll() is None
-        for _ in range(50):
-            load(out)
-            assert read_manifest(out).digest in digests
-        process.send_signal(signal.SIGKILL)
+        try:
+            assert process.stdout.readline() == b"ready\n"
+            while not out.exists():
+                assert process.poll() is None
+            for _ in range(50):
+                load(out)
+                assert read_manifest(out).digest in digests
+        finally:
+            process.send_signal(signal.SIGKILL)
     load(out)
     assert read_manifest(out).digest in digests
 

@@ -188,12 +188,14 @@ def test_a_killed_run_is_not_said_to_run(tmp_path, call, monkeypatch, url):
     out = tmp_path / "run"
     command = [*PROGRAM, "train", *QUICK, "--steps", "1000000", "--out", str(out)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        while not [row for row in call("runs", "list", "--json").json if row["step"] > 5]:
-            assert process.poll() is None
-        assert call("runs", "show", out, "--json").json["state"] == "running"
-        refused = call("runs", "rm", out, "--yes")
-        assert (refused.code, "is being trained" in refused.err) == (2, True)
-        process.send_signal(signal.SIGKILL)
+        try:
+            while not [row for row in call("runs", "list", "--json").json if row["step"] > 5]:
+                assert process.poll() is None
+            assert call("runs", "show", out, "--json").json["state"] == "running"
+            refused = call("runs", "rm", out, "--yes")
+            assert (refused.code, "is being trained" in refused.err) == (2, True)
+        finally:
+            process.send_signal(signal.SIGKILL)
     (row,) = call("runs", "list", "--json").json
     assert row["state"] == "stopped"
     assert row["step"] == len(open_run(out).metrics())

@@ -321,8 +321,10 @@ def test_a_killed_run_ends_as_if_it_had_never_been_killed(photos, tmp_path, call
     assert f"stopped after step {done}; go on with: quickstudy resume {out}" in said
 
     with subprocess.Popen([*program, "resume", str(out)], stderr=subprocess.DEVNULL) as process:
-        wait_for(lambda: recorded() >= done + moments[1], process)
-        process.send_signal(signal.SIGKILL)
+        try:
+            wait_for(lambda: recorded() >= done + moments[1], process)
+        finally:
+            process.send_signal(signal.SIGKILL)
     assert recorded() < 1000, "the run ended before it was killed"
     assert "has no model yet" in call("evaluate", out).err
 

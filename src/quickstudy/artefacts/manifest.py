@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,8 @@ from quickstudy.artefacts.schema import check_stamp
 from quickstudy.errors import ArtefactError
 
 MANIFEST = "manifest.json"
+TRIES = 20
+"""Times that weights are looked for under one name, a millisecond apart."""
 
 
 class Weights(BaseModel):
@@ -149,17 +152,20 @@ def read_weights(path: Path | str) -> tuple[Manifest, bytes]:
         quickstudy.errors.ArtefactError: there is no model at no/such/model: no such folder
     """
     folder = Path(path)
-    manifest = read_manifest(folder)
+    manifest, tries = read_manifest(folder), TRIES
     while True:
         file = folder / manifest.weights.file
         try:
             raw = atomic.read_bytes(file)
             break
         except ArtefactError as error:
-            # A model that was replaced since its manifest was read has a new one: read that.
+            # A model that was replaced since its manifest was read has a new one: read that. It
+            # may have been replaced twice, by what it was before, so the same one proves nothing.
             named, manifest = manifest.weights, read_manifest(folder)
-            if manifest.weights == named:
+            tries -= manifest.weights == named
+            if not tries:
                 raise ArtefactError(f"{error}; {MANIFEST} beside it names it") from error
+            time.sleep(0.001)
     digest = hashlib.sha256(raw).hexdigest()
     if digest != manifest.weights.sha256:
         raise ArtefactError(
