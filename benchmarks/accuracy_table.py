@@ -137,14 +137,15 @@ def protocol(rows: list[Row]) -> str:
         if row.get("inner_steps")
     )
     steps = f" Judged with inner steps of its own: {more}." if more else ""
-    modes = {row["transductive"] for row in rows if not row["embedding_of"]}
-    switched = " Transductive rows on nets of their own are of learners that were meta-trained "
-    switched += "inductively: their batch norms take the queries in at meta-test alone."
+    in_mode = {mode: {r["learner"] for r in rows if r["transductive"] is mode} for mode in by_mode}
+    both = in_mode[False] & in_mode[True]
+    switched = " Learners in both kinds of row were meta-trained inductively: in the transductive "
+    switched += "one their batch norms take the queries in at meta-test alone."
+    switched = switched if both else ""
     balanced = " Every class has as many queries as the others, which PTMAP and TIM count on."
-    steps += switched if modes == {False, True} else ""
-    steps += balanced if {"PTMAP", "TIM"} & {row["learner"] for row in rows} else ""
+    balanced = balanced if {"PTMAP", "TIM"} & in_mode[True] else ""
     return (
         f"Accuracy in per cent with 95 % interval over {tasks} meta-test tasks of {PLACES[data]}, "
-        f"{queries}.{turned}{steps} Seed {seeds}. Trained on {threads} "
+        f"{queries}.{turned}{steps}{switched}{balanced} Seed {seeds}. Trained on {threads} "
         f"thread{'' if threads == '1' else 's'}, {places_}."
     )

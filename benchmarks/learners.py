@@ -33,6 +33,7 @@ NINE = (
     "ANIL", "MAML", "MatchingNet", "MetaSGD", "ProtoNet", "R2D2", "RelationNet", "Reptile",
     "SetTransformer",
 )  # fmt: skip
+"""Those of the table; of the others `benchmarks.accuracy` says what they reach."""
 OPTIONS: dict[str, dict[str, Any]] = {}
 """What a learner is told beside `COMMON`."""
 ALIKE = ("seed", "tasks", "steps", "ways", "shots", "queries")

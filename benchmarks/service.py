@@ -46,6 +46,8 @@ from benchmarks.service_endurance import ENDURANCE, LIVE, UNLIMITED, endurance
 from benchmarks.service_line import SIDE, WAYS, Line, Wanted, cpu_seconds, memory_mb, task_of
 from benchmarks.service_page import record
 
+Taken = list[tuple[float, float]]
+"""Seconds of adaptations and of their predictions."""
 ALONE, BARE_SECONDS, ROUNDS = 60, 1.0, 10
 QUEUE, OVERLOAD_SECONDS, EVERY_SECONDS = 256, 10.0, 0.02
 CONNECTION_MB = 2 * (65_536 + 12_000) / 1e6
@@ -78,6 +80,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--record", action="store_true", help="write it into docs/serving.md")
     args = parser.parse_args()
+    for name in ("clients", "requests", "threads"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
     load_before = os.getloadavg()[0]
     adapted = UNLIMITED if args.minutes else 4 * args.clients
     told = ["--threads", str(args.threads), "--limit", f"adapted={adapted}"]
@@ -149,32 +154,14 @@ def measure(
     """All figures of one service, in rounds that alternate with the bare learner."""
     asyncio.run(turns(host, port, 1, 30))  # what is made once is made now
     alone, many, statuses, rounds = [], [], Counter(), []
-    for number in range(ROUNDS):
-        requests = args.requests // ROUNDS + (number < args.requests % ROUNDS)
-        bare_adapt = bare_adaptation(learner)
-        before = cpu_seconds(process.pid)
-        asyncio.run(adaptations(host, port, ALONE))
-        adapt = (cpu_seconds(process.pid) - before) / ALONE
-        alone += asyncio.run(turns(host, port, 1, ALONE))[0]
-        bare_rate, bare_cpu = bare_costs(learner, args.threads)
-        before = cpu_seconds(process.pid)
-        answered, counted, seconds = asyncio.run(turns(host, port, args.clients, requests))
-        cpu = (cpu_seconds(process.pid) - before) / requests
+    for part in np.array_split(range(args.requests), min(ROUNDS, args.requests)):
+        one_by_one, answered, counted, costs = measure_once(
+            learner, host, port, process.pid, args, len(part)
+        )
+        alone += one_by_one
         many += answered
         statuses += counted
-        rounds.append(
-            {
-                "tasks_per_s": requests / seconds,
-                "bare_tasks_per_s": bare_rate,
-                "share_of_bare": requests / seconds / bare_rate,
-                "service_cpu_ms_per_task": 1000 * cpu,
-                "bare_cpu_ms_per_task": 1000 * bare_cpu,
-                "added_cpu_ms_per_task": 1000 * (cpu - bare_cpu),
-                "adapt_cpu_ms": 1000 * adapt,
-                "bare_adapt_cpu_ms": 1000 * bare_adapt,
-                "adapt_added_cpu_ms": 1000 * (adapt - bare_adapt),
-            }
-        )
+        rounds.append(costs)
     return {
         "errors": sum(n for status, n in statuses.items() if status not in (200, 201)),
         "statuses": {str(status): n for status, n in sorted(statuses.items())},
@@ -189,6 +176,33 @@ def measure(
         "threads": args.threads,
         "cores": os.cpu_count(),
     }
+
+
+def measure_once(
+    learner: Any, host: str, port: int, pid: int, args: argparse.Namespace, requests: int
+) -> tuple[Taken, Taken, Counter[int], dict[str, float]]:
+    """What one client alone and many waited, their statuses, and rates and CPU of one round."""
+    bare_adapt = bare_adaptation(learner)
+    before = cpu_seconds(pid)
+    asyncio.run(adaptations(host, port, ALONE))
+    adapt = (cpu_seconds(pid) - before) / ALONE
+    alone, _, _ = asyncio.run(turns(host, port, 1, ALONE))
+    bare_rate, bare_cpu = bare_costs(learner, args.threads)
+    before = cpu_seconds(pid)
+    many, statuses, seconds = asyncio.run(turns(host, port, args.clients, requests))
+    cpu, rate = (cpu_seconds(pid) - before) / requests, requests / seconds
+    costs = {
+        "tasks_per_s": rate,
+        "bare_tasks_per_s": bare_rate,
+        "share_of_bare": rate / bare_rate,
+        "service_cpu_ms_per_task": 1000 * cpu,
+        "bare_cpu_ms_per_task": 1000 * bare_cpu,
+        "added_cpu_ms_per_task": 1000 * (cpu - bare_cpu),
+        "adapt_cpu_ms": 1000 * adapt,
+        "bare_adapt_cpu_ms": 1000 * bare_adapt,
+        "adapt_added_cpu_ms": 1000 * (adapt - bare_adapt),
+    }
+    return alone, many, statuses, costs
 
 
 def percentiles(name: str, seconds: list[float]) -> dict[str, float]:
@@ -250,7 +264,7 @@ async def adaptations(host: str, port: int, count: int) -> None:
 
 async def turns(
     host: str, port: int, clients: int, tasks: int
-) -> tuple[list[tuple[float, float]], Counter[int], float]:
+) -> tuple[Taken, Counter[int], float]:
     """Seconds of each adaptation and its prediction, statuses, and seconds in all."""
     left, taken, statuses = iter(range(tasks)), [], Counter()
 

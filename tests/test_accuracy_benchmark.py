@@ -91,11 +91,14 @@ def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
             "training_s": 600.0, "threads": 1, "device": "cpu", "machine": "2 cores, x86_64",
         }  # fmt: skip
 
-    text = full_table([row("ProtoNet", False, 0.98), row("MAML", True, 0.99, 20, 5)])
+    rows = [row("ProtoNet", False, 0.98), row("MAML", True, 0.99, 20, 5)]
+    switched = "their batch norms take the queries in at meta-test alone"
+    assert switched not in full_table(rows), "no learner is in both kinds of row"
+    assert switched in full_table([*rows, row("MAML", False, 0.9, 20, 5)])
+    text = full_table(rows)
     assert "| ProtoNet, inductive | **98.00 ± 0.20** | – | 10 min |" in text
     assert "| MAML, transductive | – | **99.00 ± 0.20** | 10 min |" in text
     assert text.index("ProtoNet, ind") < text.index("Snell et al. 2017") < text.index("Finn et al.")
     assert "nothing learned | 42.00 ± 1.00 | 42.00 ± 1.00 |" in text
     assert "Judged with inner steps of its own: MAML with 10 at a rate of 0.01." in text
     assert "5 queries a class inductive and 15 queries a class transductive" in text
-    assert "their batch norms take the queries in at meta-test alone" in text

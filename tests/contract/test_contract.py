@@ -104,8 +104,8 @@ class _LossOf(torch.nn.Module):
         return self.of.loss(task)
 
 
-def test_2_many_processes_equal_one(tmp_path):
-    processes = 4
+@pytest.mark.parametrize("processes", [2, 4])
+def test_2_many_processes_equal_one(processes, tmp_path):
     script = Path(__file__).with_name("many_processes.py")
     meeting = (tmp_path / "meeting").as_uri()
     started = [

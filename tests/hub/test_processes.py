@@ -153,7 +153,7 @@ for name in sys.argv[2:]:
         tasks = qs.Pool.from_labels(torch.randn(120, 2), torch.arange(120) // 10)
         sizes = {"ways": 3, "shots": 2, "queries": 5}
     platform = qs.Platform(qs.MLP(2, [16], 8), tasks, name, **sizes)
-    platform.meta_train(steps=5, tasks_per_step=4, validation_tasks=5)
+    platform.meta_train(steps=10, tasks_per_step=4, validation_tasks=5)
     platform.save(f"{sys.argv[1]}/{name}")
 """
 

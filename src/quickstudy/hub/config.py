@@ -3,7 +3,7 @@
 import csv
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -192,7 +192,7 @@ def make_config(given: Mapping[str, Any], recipe: str | None = None) -> TrainCon
     try:
         return TrainConfig.model_validate(options)
     except ValidationError as error:
-        raise RunError(explain(error)) from None
+        raise RunError(explain(error, known=TrainConfig.model_fields)) from None
 
 
 def _overridden(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,8 +204,14 @@ def _overridden(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str
     return {**options, **given, **inside}
 
 
-def explain(error: ValidationError, prefix: str = "--") -> str:
-    """A pydantic error in one line that says what came and what was wanted."""
+def explain(error: ValidationError, prefix: str = "--", known: Iterable[str] = ()) -> str:
+    """A pydantic error in one line that says what came and what was wanted.
+
+    Args:
+        error: what pydantic found.
+        prefix: of the names.
+        known: the names there are, for a hint at what was meant.
+    """
     said = []
     for problem in error.errors():
         place = [str(part) for part in problem["loc"] if not str(part).startswith("function-")]
@@ -218,7 +224,7 @@ def explain(error: ValidationError, prefix: str = "--") -> str:
         shown = f"{prefix}{name.replace('_', '-') if prefix else name}"
         said.append(f"{shown} {wanted}, got {came}")
         if problem["type"] == "extra_forbidden":
-            alike = difflib.get_close_matches(name, TrainConfig.model_fields, n=1)
+            alike = difflib.get_close_matches(name, known, n=1)
             said[-1] += f"; did you mean {alike[0]}?" if alike else ""
     return "; ".join(dict.fromkeys(said))
 

@@ -54,6 +54,18 @@ class _Job:
         self.over = over
         self.loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[Any] = self.loop.create_future()
+        self.begun = self.left = False
+
+    def begin(self) -> bool:
+        """Whether it is still wanted; from a thread, which is to call it then."""
+        self.begun = True  # before the look: whoever gives up looks the other way round
+        return not self.answer.done()
+
+    def leave(self) -> None:
+        """It runs and waits no longer; in the loop's thread."""
+        if not self.left:
+            self.left = True
+            self.over()
 
     def end(self, result: Any = None, error: BaseException | None = None) -> None:
         """It has returned, or raised; from any thread."""
@@ -61,7 +73,7 @@ class _Job:
             self.loop.call_soon_threadsafe(self._end, result, error)
 
     def _end(self, result: Any, error: BaseException | None) -> None:
-        self.over()
+        self.leave()
         if self.answer.done():
             return  # whoever wanted it has given up
         if error is None:
@@ -139,7 +151,8 @@ class Work:
             # What it holds, a request's body, is not to lie here until a thread comes by.
             with self._lock, suppress(ValueError):
                 self._waiting.remove(job)
-                self._less()
+            if not job.begun:
+                job.leave()
             raise
         return result
 
@@ -191,7 +204,7 @@ def _run_together(jobs: Sequence[_Job]) -> None:
     """Run jobs until all have returned, or raised; each on its own but for embeddings."""
     wishes: list[tuple[_Job, Steps[Any], Wish]] = []
     for job in jobs:
-        if job.answer.done():  # whoever wanted it has given up, while those before it began
+        if not job.begin():  # whoever wanted it has given up, while those before it began
             job.end()
             continue
         try:
