@@ -1,11 +1,12 @@
 """The stored figures of `benchmarks.accuracy` as Markdown."""
 
+from itertools import groupby
 from typing import Any
+
+from benchmarks.accuracy_protocols import SETTINGS
 
 Row = dict[str, Any]
 NONE_YET = "No figures yet: `python -m benchmarks.accuracy` makes them."
-SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
-"""Way and shot, as the papers judge on Omniglot."""
 PAPERS: dict[tuple[str, str, bool], tuple[str, tuple[float, ...]]] = {
     ("omniglot full", "ProtoNet", False): (
         "Snell et al. 2017, inductive",
@@ -40,12 +41,14 @@ def full_table(rows: list[Row]) -> str:
     for row in rows:
         kind = (setting(row), row["transductive"])
         best[kind] = max(best.get(kind, 0.0), row["accuracy"])
-    for name, mode in dict.fromkeys((row["learner"], row["transductive"]) for row in rows):
-        own = {setting(r): r for r in rows if (r["learner"], r["transductive"]) == (name, mode)}
-        first = next(iter(own.values()))
-        cells = " | ".join(cell(own.get(at), best.get((at, mode))) for at in settings)
-        lines.append(f"| {title(first)} | {cells} | {training(first)} |")
-        source, figures = PAPERS.get((first["protocol"], name, mode), ("", ()))
+    made = dict.fromkeys(title(row) for row in rows)
+    for (paper, mode), titles in groupby(made, key=kinds(rows).__getitem__):
+        for name in titles:
+            own = {setting(row): row for row in rows if title(row) == name}
+            first = next(iter(own.values()))
+            cells = " | ".join(cell(own.get(at), best.get((at, mode))) for at in settings)
+            lines.append(f"| {name} | {cells} | {training(first)} |")
+        source, figures = PAPERS.get((*paper, mode), ("", ()))
         if source:
             said = dict(zip(SETTINGS, figures, strict=True))
             lines.append(
@@ -55,6 +58,36 @@ def full_table(rows: list[Row]) -> str:
     lines.append(f"| raw pixels, nearest mean: nothing learned | {control} | – |")
     bold = " In bold, the best of a column, among the inductive and among the transductive."
     return "\n".join(lines) + "\n\n" + protocol(rows) + bold
+
+
+def kinds(rows: list[Row]) -> dict[str, tuple[tuple[str, str], bool]]:
+    """Of each title, its protocol and learner, and whether it is transductive."""
+    return {title(r): ((r["protocol"], r["learner"]), r["transductive"]) for r in rows}
+
+
+def unbalanced_table(rows: list[Row]) -> str:
+    """One learner a line; of each setting, classes of as many queries as the others and not."""
+    if not rows:
+        return NONE_YET
+    settings = sorted({setting(row) for row in rows})
+    columns = [(at, dirichlet) for at in settings for dirichlet in (False, True)]
+    heads = [
+        f"{way}-way {shot}-shot, {'unbalanced' if dirichlet else 'balanced'}"
+        for (way, shot), dirichlet in columns
+    ]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(columns)]
+    for name in dict.fromkeys(title(row) for row in rows):
+        own = {(setting(r), bool(r["dirichlet"])): r for r in rows if title(r) == name}
+        lines.append(f"| {name} | " + " | ".join(cell(own.get(at)) for at in columns) + " |")
+    first = next(row for row in rows if row["dirichlet"])
+    return (
+        "\n".join(lines)
+        + f"\n\nAccuracy in per cent with 95 % interval over {first['tasks']:,} meta-test tasks of "
+        f"{PLACES['omniglot']}, {first['queries']} queries a class: of each class, or on average, "
+        f"where the classes' shares are drawn by a Dirichlet distribution of concentration "
+        f"{first['dirichlet']:g} (Veilleux et al. 2021) and no class has more than three times as "
+        f"many. Seed {first['seed']}."
+    )
 
 
 def budget_table(rows: list[Row]) -> str:
@@ -74,6 +107,7 @@ def budget_table(rows: list[Row]) -> str:
 
 TABLES = {
     "omniglot full": full_table,
+    "omniglot unbalanced": unbalanced_table,
     "omniglot budget": budget_table,
     "grocery": full_table,
 }
@@ -88,7 +122,9 @@ def setting(row: Row) -> tuple[int, int]:
 def title(row: Row) -> str:
     """A learner, whose net it reads, and how."""
     net = f" on the net of {row['embedding_of']}" if row["embedding_of"] else ""
-    return f"{row['learner']}{net}, {'transductive' if row['transductive'] else 'inductive'}"
+    variant = f", {row['variant']}" if row["variant"] else ""
+    mode = "transductive" if row["transductive"] else "inductive"
+    return f"{row['learner']}{net}{variant}, {mode}"
 
 
 def cell(row: Row | None, best: float | None = None) -> str:
@@ -138,10 +174,18 @@ def protocol(rows: list[Row]) -> str:
     )
     steps = f" Judged with inner steps of its own: {more}." if more else ""
     in_mode = {mode: {r["learner"] for r in rows if r["transductive"] is mode} for mode in by_mode}
-    both = in_mode[False] & in_mode[True]
-    switched = " Learners in both kinds of row were meta-trained inductively: in the transductive "
-    switched += "one their batch norms take the queries in at meta-test alone."
-    switched = switched if both else ""
+    told = [r for r in rows if r["told"].get("transductive")]
+    also = {r["learner"] for r in rows if r["trained"].get("transductive")}
+    switched = (
+        " Learners in both kinds of row were meta-trained inductively: in the transductive one "
+        "their batch norms take the queries in at meta-test alone."
+    )
+    switched = switched if told else ""
+    if also:
+        switched += (
+            f" In the transductive row of {' and '.join(sorted(also))} batch norms take the "
+            "queries in at meta-test and in meta-training, which was done anew for it."
+        )
     balanced = " Every class has as many queries as the others, which PTMAP and TIM count on."
     balanced = balanced if {"PTMAP", "TIM"} & in_mode[True] else ""
     return (

@@ -16,7 +16,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy_table import SETTINGS, cell
+from benchmarks.accuracy_protocols import SETTINGS
+from benchmarks.accuracy_table import cell
 from benchmarks.pages import write_between
 
 RESULTS = Path(__file__).parent / "results" / "alphabets.json"

@@ -43,7 +43,8 @@ def test_the_json_of_an_evaluation(trained, call):
     result = said.json
     assert list(result) == [
         "run", "data", "split", "accuracy", "interval95", "ece", "tasks", "ways", "shots",
-        "queries", "unlabelled", "inner_steps", "inner_rate", "control", "transductive", "seed",
+        "queries", "dirichlet", "unlabelled", "inner_steps", "inner_rate", "control",
+        "transductive", "seed",
     ]  # fmt: skip
     assert 0 <= result["accuracy"] <= 1
     assert 0 <= result["ece"] <= 1
@@ -65,6 +66,27 @@ def test_sizes_are_those_of_the_runs_meta_validation_unless_said(photos, tmp_pat
     assert qs.Platform.load(run).evaluate(count=3)["accuracy"] == judged["accuracy"]
     judged = call("evaluate", run, "--tasks", "3", "--shots", "1", "--json").json
     assert [judged[name] for name in ("ways", "shots", "queries")] == [2, 1, 1]
+
+
+def test_queries_in_unlike_numbers(trained, photos, tmp_path, call):
+    more = draw_folder(tmp_path / "more", classes=5, each=13, seed=9)
+    options = ["--data", more, "--ways", "5", "--queries", "4", "--tasks", "6", "--json"]
+    alike = call("evaluate", trained, *options)
+    unlike = call("evaluate", trained, *options, "--dirichlet", "0.5")
+    assert (unlike.code, unlike.err) == (0, "")
+    assert (alike.json["dirichlet"], unlike.json["dirichlet"]) == (None, 0.5)
+    assert unlike.json["queries"] == 4
+    assert unlike.json["accuracy"] != alike.json["accuracy"]
+    same = qs.Platform.load(trained).evaluate(more, count=6, ways=5, queries=4, dirichlet=0.5)
+    assert same["accuracy"] == unlike.json["accuracy"]
+    assert (same["queries"], same["dirichlet"]) == (4, 0.5)
+    shown = call("evaluate", trained, *options[:-1], "--dirichlet", "0.5").out
+    assert "4 queries a class on average (Dirichlet 0.5), 6 tasks" in shown
+    said = call("evaluate", trained, "--queries", "2", "--dirichlet", "2")
+    assert said.code == 2
+    assert "need 7; --dirichlet chooses among 3 times --queries 2" in said.err
+    said = call("evaluate", trained, "--dirichlet", "0")
+    assert "--dirichlet must be a positive number, got 0" in said.err
 
 
 def test_unlabelled_examples_are_those_of_the_run_unless_said(photos, tmp_path, call):

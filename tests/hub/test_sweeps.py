@@ -27,7 +27,7 @@ SMALL = {
 QUICK = ["--ways", "2", "--queries", "2", "--tasks", "4", "--threads", "1"]
 KEYS = [
     "run", "data", "split", "accuracy", "interval95", "ece", "tasks", "ways", "shots", "queries",
-    "unlabelled", "inner_steps", "inner_rate", "control", "transductive", "seed",
+    "dirichlet", "unlabelled", "inner_steps", "inner_rate", "control", "transductive", "seed",
 ]  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from quickstudy.data.preprocessing import Preprocessing
 from quickstudy.data.sources import Listing, list_sources, obtain
 from quickstudy.data.synthetic import Blobs, Sinusoids
 from quickstudy.data.tables import Table, table
+from quickstudy.data.unbalanced import UnbalancedQueries
 from quickstudy.data.warps import Pen, draw
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "Table",
     "TaskList",
     "Transform",
+    "UnbalancedQueries",
     "as_task",
     "cache_folder",
     "cache_folders",

@@ -19,11 +19,16 @@ from quickstudy.core import (
     summarise,
 )
 from quickstudy.core.evaluate import metric_of
-from quickstudy.errors import RunError
+from quickstudy.data.unbalanced import UnbalancedQueries
+from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.source import Source, Split, refuse_sizes
 from quickstudy.hub.tables import in_units
 from quickstudy.learners import NearestMean, SupportMean
+
+CHOSEN_AMONG = 3
+"""How many times as many queries of a class as stay on average are there to choose from, where they
+are unbalanced: with a concentration of 2, one of five classes would take more in 4 % of tasks."""
 
 Tick = Callable[[int, int], None]
 """Told how many tasks of how many are judged."""
@@ -42,6 +47,8 @@ class Setting(NamedTuple):
         inner_rate: how far each of them goes; likewise.
         unlabelled: support examples a class without a label; as in the model's meta-train tasks
             where None.
+        dirichlet: concentration of the distribution that the classes' shares of a task's queries
+            are drawn by; as many of each class where None. See `UnbalancedQueries`.
     """
 
     ways: int | None = None
@@ -52,6 +59,7 @@ class Setting(NamedTuple):
     inner_steps: int | None = None
     inner_rate: float | None = None
     unlabelled: int | None = None
+    dirichlet: float | None = None
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -97,8 +105,29 @@ class Setting(NamedTuple):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise RunError(f"--{name.replace('_', '-')} must be at least {low}, got {value}")
-        if self.inner_rate is not None and not 0 < self.inner_rate < math.inf:
-            raise RunError(f"--inner-rate must be a positive number, got {self.inner_rate}")
+        for name in ("inner_rate", "dirichlet"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise RunError(f"--{name.replace('_', '-')} must be a positive number, got {value}")
+
+    def tasks_of(self, source: Source, split: Split) -> TaskSource[Task]:
+        """The tasks of a split of these sizes, which are filled in.
+
+        Raises:
+            QuickstudyError: the data has no such tasks.
+        """
+        ways, shots, queries = self.sizes
+        if self.dirichlet is None:
+            return source.tasks(split, ways, shots, queries)
+        if not {"ways", "queries"} <= set(source.sizes(split)):
+            raise RunError(f"--dirichlet is of drawn classes' queries; {source.name} have none")
+        try:
+            more = source.tasks(split, ways, shots, CHOSEN_AMONG * queries)
+        except DataError as error:
+            raise DataError(
+                f"{error}; --dirichlet chooses among {CHOSEN_AMONG} times --queries {queries}"
+            ) from None
+        return UnbalancedQueries(more, ways * queries, self.dirichlet)
 
 
 def control_of(
@@ -201,8 +230,8 @@ def judge(
     Returns:
         accuracy and interval95 in 0..1, ece (or squared_error and interval95; of a table also
         units and rmse, of a learner that says how sure it is nll and coverage90), tasks, ways,
-        shots, queries, unlabelled, inner_steps, inner_rate, control (name, and the same figures),
-        transductive, seed.
+        shots, queries, dirichlet, unlabelled, inner_steps, inner_rate, control (name, and the same
+        figures), transductive, seed.
 
     Raises:
         RunError: inner steps, or a rate, for a learner that adapts without.
@@ -228,6 +257,7 @@ def as_row(
         "ways": setting.ways if learner.targets == "classes" else None,
         "shots": setting.shots,
         "queries": setting.queries,
+        "dirichlet": setting.dirichlet,
         "unlabelled": setting.unlabelled or 0,
         "inner_steps": steps,
         "inner_rate": inner_rate_of(learner) if setting.inner_rate is None else setting.inner_rate,

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from torch import nn
 
 from quickstudy.artefacts.model import load_model as load_stored
-from quickstudy.core import Learner, Task, TaskSource
+from quickstudy.core import Learner
 from quickstudy.errors import RunError, TaskError
 from quickstudy.hub import screen
 from quickstudy.hub.arguments import arguments_named, checked, told_options, told_sizes
@@ -258,6 +258,7 @@ class Platform:
         ways: int | None = None,
         shots: int | None = None,
         queries: int | None = None,
+        dirichlet: float | None = None,
         seed: int = 0,
     ) -> dict[str, Any]:
         """Adapt to the support of many tasks and judge the queries, beside the control.
@@ -271,6 +272,8 @@ class Platform:
                 None, or as many as there are.
             shots: support examples of a class, likewise.
             queries: query examples of a class, likewise.
+            dirichlet: concentration, where classes are to have unlike numbers of queries; see
+                `UnbalancedQueries`.
             seed: which tasks.
 
         Returns:
@@ -281,7 +284,7 @@ class Platform:
             QuickstudyError: tasks that cannot be drawn or do not fit, or images that it was trained
                 on, unless the split is "train".
         """
-        setting = Setting(ways, shots, queries, tasks=count, seed=seed)
+        setting = Setting(ways, shots, queries, count, seed, dirichlet=dirichlet)
         setting.check()
         if split not in (None, *SPLITS):
             raise RunError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
@@ -298,7 +301,7 @@ class Platform:
         setting = setting._replace(unlabelled=self.config.unlabelled)
         source = source.with_unlabelled(self.config.unlabelled)
         setting = setting.filled(self.config.validation_sizes, [(source, split)])
-        drawn: TaskSource[Task] = source.tasks(split, *setting.sizes)
+        drawn = setting.tasks_of(source, split)
         result = judge(self.learner, drawn, setting, data=source)
         return result | drawn_sizes(drawn, self.learner.targets == "classes")
 

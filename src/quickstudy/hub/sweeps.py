@@ -104,7 +104,7 @@ def sweep_run(
     own_steps = inner_steps_of(subject.learner)
     settings = _settings(whole, shots or [whole.sizes[1]], inner_steps, own_steps)
     drawn = [  # every source of tasks, so that what cannot be drawn is refused first
-        (source, where, one, source.tasks(where, *one.sizes))
+        (source, where, one, one.tasks_of(source, where))
         for source, where in domains
         for one in settings
     ]

@@ -74,6 +74,14 @@ def evaluate(
         int | None,
         typer.Option(help="Support examples of a class without labels; as in training likewise."),
     ] = None,
+    dirichlet: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ALPHA",
+            help="Draw the classes' shares of a task's queries by a Dirichlet distribution of this "
+            "concentration (2 in the literature), --queries on average; all alike if not given.",
+        ),
+    ] = None,
     tasks: Annotated[int, typer.Option(help="How many tasks.")] = 1000,
     seed: Annotated[int, typer.Option(help="Which tasks.")] = 0,
     batching: Annotated[
@@ -99,6 +107,7 @@ def evaluate(
       quickstudy evaluate runs/a --inner-steps 10 --inner-rate 0.01
       quickstudy evaluate runs/a --data omniglot --data photos/
       quickstudy evaluate runs/a --learner ptmap --queries 15
+      quickstudy evaluate runs/a --learner ptmap --queries 5 --dirichlet 2
     """
     from quickstudy.core import Batching
     from quickstudy.errors import RunError
@@ -121,6 +130,7 @@ def evaluate(
                 seed=seed,
                 inner_rate=inner_rate,
                 unlabelled=unlabelled,
+                dirichlet=dirichlet,
             ),
             shots=_numbers("--shots", shots) if shots is not None else (),
             inner_steps=(_numbers("--inner-steps", inner_steps) if inner_steps is not None else ()),
@@ -216,8 +226,9 @@ def _show(result: dict[str, Any]) -> None:
 def _heading(row: dict[str, Any], what: str) -> str:
     how = "transductive" if row["transductive"] else "inductive"
     each = "class" if "accuracy" in row else "task"
+    shares = "" if row["dirichlet"] is None else f" on average (Dirichlet {row['dirichlet']:g})"
     return (
-        f"{what} on {row['data']} ({row['split']}), {row['queries']} queries a {each}, "
+        f"{what} on {row['data']} ({row['split']}), {row['queries']} queries a {each}{shares}, "
         f"{row['tasks']} tasks, {how}"
     )
 
