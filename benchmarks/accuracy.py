@@ -64,6 +64,7 @@ def judge(
     for variant in variants(protocol, name):
         folder = train(protocol, READERS.get(name, name), variant, seed, threads)
         own = {
+            "embedding_of": READERS.get(name),
             "transductive": variant.transductive,
             "variant": variant.name,
             "trained": dict(variant.trained),
@@ -106,7 +107,6 @@ def figures(
     )
     return {
         **{k: judged[k] for k in ("accuracy", "interval95", "ece", "unlabelled", "control")},
-        "embedding_of": READERS.get(name),
         "steps": report["steps"],
         "training_s": report["seconds"],
         "threads": report["threads"],
