@@ -35,7 +35,7 @@ PAGES = {
 }
 """Which protocol's table stands on which page."""
 RUNS = Path("runs/benchmark/accuracy")
-SAME = ("queries", "tasks", "seed", "inner_steps", "inner_rate", "dirichlet")
+SAME = ("queries", "tasks", "seed", "inner_steps", "inner_rate", "dirichlet", "unlabelled")
 """What a row and a setting call alike."""
 BESIDE: dict[str, Any] = {}
 """What a run is told beside its recipe: nothing, but in trials."""
@@ -49,7 +49,7 @@ def train(protocol: str, name: str, variant: Variant, seed: int, threads: int | 
     if threads is not None:
         given["threads"] = threads
     whose = PROTOCOLS[protocol].runs or protocol
-    folder = RUNS / whose.replace(" ", "-") / "-".join([name, *variant.trained, str(seed)])
+    folder = RUNS / whose.replace(" ", "-") / variant.run_of(name, seed)
     return trained(folder, given, PROTOCOLS[protocol].recipe)
 
 
@@ -57,8 +57,8 @@ def judge(
     protocol: str, name: str, seed: int, tasks: int, threads: int | None, kept: list[dict]
 ) -> list[dict]:
     """A learner's rows, from those that are kept where they are of the same run."""
-    told = PROTOCOLS[protocol]
-    steps, rate = told.inner.get(name, (None, None))
+    asked = PROTOCOLS[protocol]
+    steps, rate = asked.inner.get(name, (None, None))
     inner = {"inner_steps": steps, "inner_rate": rate}
     made = []
     for variant in variants(protocol, name):
@@ -69,44 +69,40 @@ def judge(
             "variant": variant.name,
             "trained": dict(variant.trained),
             "told": dict(variant.told),
+            "unlabelled": variant.unlabelled,
             "run_id": (folder / "manifest.json").stat().st_mtime_ns,
-            "queries": told.queries or QUERIES[variant.transductive],
+            "queries": asked.queries or QUERIES[variant.transductive],
         }
-        made.append((folder, variant, own))
+        made.append((folder, own))
     rows = []
-    shares = [None] if told.dirichlet is None else [None, told.dirichlet]
-    for (way, shot), dirichlet, (folder, variant, own) in product(told.settings, shares, made):
+    for (way, shot), dirichlet, (folder, own) in product(asked.settings, asked.shares, made):
         what = {"protocol": protocol, "learner": name, "way": way, "shot": shot, **own}
         key = {**what, "seed": seed, "tasks": tasks, **inner, "dirichlet": dirichlet}
         same = [row for row in kept if key.items() <= row.items()]
-        rows.append(same[0] if same else {**key, **figures(folder, key, variant, threads)})
+        rows.append(same[0] if same else {**key, **figures(folder, key, threads)})
         print(said(rows[-1]), flush=True)
     return rows
 
 
-def figures(
-    folder: Path, key: dict[str, Any], variant: Variant, threads: int | None
-) -> dict[str, Any]:
-    """What a run's learner, or a method on its net, reaches in one setting."""
+def figures(folder: Path, key: dict[str, Any], threads: int | None) -> dict[str, Any]:
+    """What a run's learner, or a method on its net, reaches in one setting.
+
+    Raises:
+        SystemExit: what was judged is not what the row says.
+    """
     from quickstudy.hub.evaluating import Setting, evaluate_run
 
-    name = key["learner"]
+    reader = key["learner"] if key["embedding_of"] else None
     report = json.loads((folder / "report.json").read_text())
-    setting = Setting(
-        ways=key["way"],
-        shots=key["shot"],
-        **{name: key[name] for name in SAME},
-        unlabelled=variant.unlabelled,
-    )
+    setting = Setting(ways=key["way"], shots=key["shot"], **{k: key[k] for k in SAME})
     judged = evaluate_run(
-        folder,
-        setting,
-        learner=name if name in READERS else None,
-        learner_options=variant.told,
-        threads=threads,
+        folder, setting, learner=reader, learner_options=key["told"], threads=threads
     )
+    said = {k: judged[k] for k in ("transductive", "queries", "dirichlet")}
+    if not said.items() <= key.items():
+        raise SystemExit(f"{folder} was judged as {said}, and the row is of {key}")
     return {
-        **{k: judged[k] for k in ("accuracy", "interval95", "ece", "unlabelled", "control")},
+        **{k: judged[k] for k in ("accuracy", "interval95", "ece", "control")},
         "steps": report["steps"],
         "training_s": report["seconds"],
         "threads": report["threads"],
@@ -117,7 +113,7 @@ def figures(
 
 def said(row: dict[str, Any]) -> str:
     """A row for whoever watches."""
-    shares = "" if row["dirichlet"] is None else ", unbalanced"
+    shares = "" if row["dirichlet"] is None else f", Dirichlet {row['dirichlet']:g}"
     return (
         f"{title(row)}: {row['way']}-way {row['shot']}-shot{shares}: "
         f"{100 * row['accuracy']:.2f} ± {100 * row['interval95']:.2f} %"

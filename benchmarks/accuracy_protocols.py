@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from quickstudy.data.unbalanced import ALIKE
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 SETTINGS = ((5, 1), (5, 5), (20, 1), (20, 5))
 """Way and shot, as the papers judge on Omniglot."""
@@ -20,6 +22,10 @@ class Variant(NamedTuple):
         trained: its arguments in meta-training, beside the recipe's.
         told: its arguments when it is judged, beside those.
         unlabelled: support examples a class without a label; as in meta-training where None.
+
+    Examples:
+        >>> Variant(True, trained={"transductive": True}).run_of("MAML", 0)
+        'MAML-transductive=True-0'
     """
 
     transductive: bool
@@ -27,6 +33,10 @@ class Variant(NamedTuple):
     trained: Mapping[str, Any] = NOTHING
     told: Mapping[str, Any] = NOTHING
     unlabelled: int | None = None
+
+    def run_of(self, learner: str, seed: int) -> str:
+        """The name of the run that it judges."""
+        return "-".join([learner, *(f"{k}={v}" for k, v in self.trained.items()), str(seed)])
 
 
 class Protocol(NamedTuple):
@@ -39,7 +49,8 @@ class Protocol(NamedTuple):
         inner: steps and their rate at meta-test, of those that take others than in meta-training.
         variants: the rows of a learner, where they are not one for each mode that it has.
         runs: the protocol whose runs it judges; its own where None.
-        dirichlet: judged with as many queries of each class, and by shares of this concentration.
+        shares: concentrations of the classes' shares of a task's queries, each a column of every
+            setting; None for as many of each class.
         queries: a class; None for `QUERIES`.
     """
 
@@ -49,7 +60,7 @@ class Protocol(NamedTuple):
     inner: Mapping[str, tuple[int, float]] = MappingProxyType({})
     variants: Mapping[str, Sequence[Variant]] = MappingProxyType({})
     runs: str | None = None
-    dirichlet: float | None = None
+    shares: Sequence[float | None] = (None,)
     queries: int | None = None
 
 
@@ -80,7 +91,7 @@ PROTOCOLS = {
     ),
     "omniglot unbalanced": Protocol(
         "paper-20way-1shot",
-        ((5, 1), (20, 1)),
+        SETTINGS[:2],
         ("ProtoNet", *READERS),
         variants={
             "ProtoNet": (Variant(False, "no shifted views", told={"shift": 0}),),
@@ -88,7 +99,7 @@ PROTOCOLS = {
             "TIM": (Variant(True), Variant(True, "marginal 0", told={"marginal": 0.0})),
         },
         runs="omniglot full",
-        dirichlet=2.0,
+        shares=(ALIKE, 2.0),
         queries=5,
     ),
     "omniglot budget": Protocol(
@@ -96,8 +107,8 @@ PROTOCOLS = {
         SETTINGS[:1],
         variants={
             "SoftKMeans": (
-                Variant(False, "5 unlabelled a class"),
-                Variant(False, "none unlabelled", unlabelled=0),
+                Variant(False, "5 unlabelled a class at meta-test", unlabelled=5),
+                Variant(False, "none at meta-test", unlabelled=0),
             )
         },
     ),

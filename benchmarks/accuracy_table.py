@@ -4,6 +4,8 @@ from itertools import groupby
 from typing import Any
 
 from benchmarks.accuracy_protocols import SETTINGS
+from quickstudy.data.unbalanced import ALIKE
+from quickstudy.hub.evaluating import CHOSEN_AMONG
 
 Row = dict[str, Any]
 NONE_YET = "No figures yet: `python -m benchmarks.accuracy` makes them."
@@ -41,13 +43,15 @@ def full_table(rows: list[Row]) -> str:
     for row in rows:
         kind = (setting(row), row["transductive"])
         best[kind] = max(best.get(kind, 0.0), row["accuracy"])
-    made = dict.fromkeys(title(row) for row in rows)
+    made, trained = dict.fromkeys(title(row) for row in rows), set[int]()
     for (paper, mode), titles in groupby(made, key=kinds(rows).__getitem__):
         for name in titles:
             own = {setting(row): row for row in rows if title(row) == name}
             first = next(iter(own.values()))
             cells = " | ".join(cell(own.get(at), best.get((at, mode))) for at in settings)
-            lines.append(f"| {name} | {cells} | {training(first)} |")
+            again = first["run_id"] in trained
+            trained.add(first["run_id"])
+            lines.append(f"| {name} | {cells} | {'as above' if again else training(first)} |")
         source, figures = PAPERS.get((*paper, mode), ("", ()))
         if source:
             said = dict(zip(SETTINGS, figures, strict=True))
@@ -69,25 +73,34 @@ def unbalanced_table(rows: list[Row]) -> str:
     """One learner a line; of each setting, classes of as many queries as the others and not."""
     if not rows:
         return NONE_YET
-    settings = sorted({setting(row) for row in rows})
-    columns = [(at, dirichlet) for at in settings for dirichlet in (False, True)]
+    columns = sorted({(setting(row), -row["dirichlet"]) for row in rows})
     heads = [
-        f"{way}-way {shot}-shot, {'unbalanced' if dirichlet else 'balanced'}"
-        for (way, shot), dirichlet in columns
+        f"{way}-way {shot}-shot, {'balanced' if alpha == -ALIKE else 'unbalanced'}"
+        for (way, shot), alpha in columns
     ]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "--:|" * len(columns)]
     for name in dict.fromkeys(title(row) for row in rows):
-        own = {(setting(r), bool(r["dirichlet"])): r for r in rows if title(r) == name}
+        own = {(setting(r), -r["dirichlet"]): r for r in rows if title(r) == name}
         lines.append(f"| {name} | " + " | ".join(cell(own.get(at)) for at in columns) + " |")
-    first = next(row for row in rows if row["dirichlet"])
-    return (
-        "\n".join(lines)
-        + f"\n\nAccuracy in per cent with 95 % interval over {first['tasks']:,} meta-test tasks of "
-        f"{PLACES['omniglot']}, {first['queries']} queries a class: of each class, or on average, "
-        f"where the classes' shares are drawn by a Dirichlet distribution of concentration "
-        f"{first['dirichlet']:g} (Veilleux et al. 2021) and no class has more than three times as "
-        f"many. Seed {first['seed']}."
+    controls = {(setting(r), -r["dirichlet"]): r["control"] for r in rows}
+    control = " | ".join(cell(controls.get(at)) for at in columns)
+    lines.append(f"| raw pixels, nearest mean: nothing learned | {control} |")
+    alphas = " or ".join(f"{a:g}" for a in sorted({r["dirichlet"] for r in rows} - {ALIKE}))
+    return "\n".join(lines) + (
+        f"\n\nAccuracy in per cent with 95 % interval over {several(rows, 'tasks')} meta-test "
+        f"tasks of {PLACES['omniglot']}, with {several(rows, 'queries')} queries a class: of each "
+        "class, or on average, where the classes' shares are drawn by a Dirichlet distribution of "
+        f"concentration {alphas} (Veilleux et al. 2021) and rounded, and no class has more than "
+        f"{CHOSEN_AMONG} times as many. The columns' tasks are the same but for that. PTMAP with "
+        "balance 0 does not share the queries out in equal numbers, but centres them still; TIM "
+        "with marginal 0 expects nothing of the classes' numbers. "
+        f"Seed {several(rows, 'seed')}."
     )
+
+
+def several(rows: list[Row], key: str) -> str:
+    """The numbers of that name in the rows."""
+    return " or ".join(f"{number:,}" for number in sorted({row[key] for row in rows}))
 
 
 def budget_table(rows: list[Row]) -> str:
@@ -147,6 +160,12 @@ def training(row: Row) -> str:
     return "–" if row["embedding_of"] else f"{row['training_s'] / 60:.0f} min"
 
 
+def listed(names: list[str]) -> str:
+    """Names in a sentence."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def protocol(rows: list[Row]) -> str:
     """What the figures are of."""
     by_mode = {
@@ -158,10 +177,9 @@ def protocol(rows: list[Row]) -> str:
         for (_, asked), word in zip(by_mode.items(), ("inductive", "transductive"), strict=True)
         if asked
     )
-    threads = " or ".join(sorted({f"{row['threads']}" for row in rows}))
+    threads = several(rows, "threads")
     places_ = " or ".join(sorted({f"{row['device']} of {row['machine']}" for row in rows}))
-    tasks = " or ".join(sorted({f"{row['tasks']:,}" for row in rows}))
-    seeds = ", ".join(sorted({str(row["seed"]) for row in rows}))
+    tasks, seeds = several(rows, "tasks"), several(rows, "seed")
     data = rows[0]["protocol"].split()[0]
     turned = {
         "omniglot": " Rotations make new classes in meta-train only, where Snell et al. turn those "
@@ -174,17 +192,20 @@ def protocol(rows: list[Row]) -> str:
     )
     steps = f" Judged with inner steps of its own: {more}." if more else ""
     in_mode = {mode: {r["learner"] for r in rows if r["transductive"] is mode} for mode in by_mode}
-    told = [r for r in rows if r["told"].get("transductive")]
-    also = {r["learner"] for r in rows if r["trained"].get("transductive")}
-    switched = (
-        " Learners in both kinds of row were meta-trained inductively: in the transductive one "
-        "their batch norms take the queries in at meta-test alone."
+    later, always = (
+        sorted({row["learner"] for row in rows if row[when].get("transductive")})
+        for when in ("told", "trained")
     )
-    switched = switched if told else ""
-    if also:
+    switched = ""
+    if later:
         switched += (
-            f" In the transductive row of {' and '.join(sorted(also))} batch norms take the "
-            "queries in at meta-test and in meta-training, which was done anew for it."
+            f" In the transductive row{'s' * (len(later) > 1)} of {listed(later)} batch norms take "
+            "the queries in at meta-test alone: meta-training was inductive."
+        )
+    if always:
+        switched += (
+            f" In the transductive row of {listed(always)} batch norms take the queries in at "
+            "meta-test and in meta-training, which was done anew for it."
         )
     balanced = " Every class has as many queries as the others, which PTMAP and TIM count on."
     balanced = balanced if {"PTMAP", "TIM"} & in_mode[True] else ""

@@ -42,7 +42,7 @@ def test_what_is_there_is_taken_and_the_pages_say_it(quick, monkeypatch):
         *(("MAML", w, s, t) for w, s in SETTINGS for t in (False, True)),
         *(("PTMAP", w, s, True) for w, s in SETTINGS),
         *[("PTMAP", 5, 1, True)] * 4,
-        *[("PTMAP", 20, 1, True)] * 4,
+        *[("PTMAP", 5, 5, True)] * 4,
         ("MatchingNet", 5, 1, False),
         *(("MAML", w, s, t) for w, s in ((5, 1), (5, 5)) for t in (False, True)),
     ]
@@ -50,7 +50,7 @@ def test_what_is_there_is_taken_and_the_pages_say_it(quick, monkeypatch):
         *["omniglot full"] * 12, *["omniglot unbalanced"] * 8, "omniglot budget", *["grocery"] * 4
     ]  # fmt: skip
     assert [(r["dirichlet"], r["variant"], r["queries"]) for r in rows[12:16]] == [
-        (None, "", 5), (None, "balance 0", 5), (2.0, "", 5), (2.0, "balance 0", 5)
+        (1e6, "", 5), (1e6, "balance 0", 5), (2.0, "", 5), (2.0, "balance 0", 5)
     ]  # fmt: skip
     assert [r["trained"] for r in rows[:2]] == [{}, {"transductive": True}]
     assert len({r["run_id"] for r in rows[:8]}) == 2, "one of MAML's rows is trained otherwise"
@@ -80,7 +80,7 @@ def test_what_is_judged_by_other_queries_is_judged_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(
         accuracy,
         "figures",
-        lambda _, key, *__: judged.append(key["queries"]) or {"accuracy": 1.0, "interval95": 0.0},
+        lambda _, key, __: judged.append(key["queries"]) or {"accuracy": 1.0, "interval95": 0.0},
     )
     rows = accuracy.judge("omniglot budget", "DKT", 0, 10, None, [])
     assert accuracy.judge("omniglot budget", "DKT", 0, 10, None, rows) == rows
@@ -93,8 +93,20 @@ def test_a_learner_has_a_row_for_each_way_to_judge_it(quick, monkeypatch):
     monkeypatch.setattr(accuracy, "BESIDE", {**QUICK, "unlabelled": 1})
     make(monkeypatch, "SoftKMeans")
     rows = json.loads((quick / "accuracy.json").read_text())
-    assert [row["unlabelled"] for row in rows] == [1, 0]
-    assert "| SoftKMeans, none unlabelled, inductive |" in (quick / "page.md").read_text()
+    assert [row["unlabelled"] for row in rows] == [5, 0]
+    page = (quick / "page.md").read_text()
+    assert "| SoftKMeans, 5 unlabelled a class at meta-test, inductive |" in page
+    assert "| SoftKMeans, none at meta-test, inductive |" in page
+
+
+def test_a_row_that_says_what_was_not_judged_is_no_row(tmp_path, monkeypatch):
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "report.json").write_text("{}")
+    monkeypatch.setattr(accuracy, "train", lambda *_: tmp_path)
+    judged = {"transductive": False, "queries": 15, "dirichlet": None}
+    monkeypatch.setattr("quickstudy.hub.evaluating.evaluate_run", lambda *_, **__: judged)
+    with pytest.raises(SystemExit, match=r"was judged as .*False"):
+        accuracy.judge("omniglot full", "PTMAP", 0, 10, None, [])
 
 
 def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
@@ -106,11 +118,12 @@ def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
             "control": {"accuracy": 0.42, "interval95": 0.01}, "embedding_of": None,
             "protocol": "omniglot full", "inner_steps": 10 if mode else None, "inner_rate": 0.01,
             "training_s": 600.0, "threads": 1, "device": "cpu", "machine": "2 cores, x86_64",
-            "variant": "", "told": {}, "trained": {}, "dirichlet": None, **more,
+            "run_id": len(name) + mode, "variant": "", "told": {}, "trained": {},
+            "dirichlet": None, **more,
         }  # fmt: skip
 
     rows = [row("ProtoNet", False, 0.98), row("MAML", True, 0.99, 20, 5)]
-    switched = "their batch norms take the queries in at meta-test alone"
+    switched = "row of MAML batch norms take the queries in at meta-test alone"
     assert switched not in full_table(rows), "no learner was told so"
     told = {"transductive": True}
     assert switched in full_table([*rows, row("MAML", True, 0.9, 20, 5, told=told)])
@@ -120,6 +133,7 @@ def test_the_best_of_a_column_is_bold_and_papers_stand_beside():
     plain = row("ProtoNet", False, 0.97, variant="plain")
     text = full_table([rows[0], plain, rows[1]])
     assert text.index("ProtoNet, ind") < text.index("ProtoNet, plain, ind") < text.index("Snell")
+    assert "| ProtoNet, plain, inductive | 97.00 ± 0.20 | – | as above |" in text
     text = full_table(rows)
     assert "| ProtoNet, inductive | **98.00 ± 0.20** | – | 10 min |" in text
     assert "| MAML, transductive | – | **99.00 ± 0.20** | 10 min |" in text

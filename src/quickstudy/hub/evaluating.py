@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from quickstudy.core import (
     summarise,
 )
 from quickstudy.core.evaluate import metric_of
-from quickstudy.data.unbalanced import UnbalancedQueries
+from quickstudy.data.unbalanced import ALIKE, UnbalancedQueries
 from quickstudy.errors import DataError, RunError
 from quickstudy.hub.config import TrainConfig
 from quickstudy.hub.source import Source, Split, refuse_sizes
@@ -27,8 +28,8 @@ from quickstudy.hub.tables import in_units
 from quickstudy.learners import NearestMean, SupportMean
 
 CHOSEN_AMONG = 3
-"""How many times as many queries of a class as stay on average are there to choose from, where they
-are unbalanced: with a concentration of 2, one of five classes would take more in 4 % of tasks."""
+"""How many times as many queries as a class has on average it may have at most, where they are
+unbalanced: with a concentration of 2, one of five classes would have more in 1.5 % of tasks."""
 
 Tick = Callable[[int, int], None]
 """Told how many tasks of how many are judged."""
@@ -78,9 +79,10 @@ class Setting(NamedTuple):
         """
         ways, shots, queries = sizes or self.sizes
         ways, shots, queries = self.ways or ways, self.shots or shots, self.queries or queries
+        room = 1 if self.dirichlet is None else CHOSEN_AMONG
         for source, split in domains:
-            fitting = source.fitting([split], ways, shots, queries)
-            ways, queries = self.ways or fitting[0], self.queries or fitting[2]
+            fitting = source.fitting([split], ways, shots, room * queries)
+            ways, queries = self.ways or fitting[0], self.queries or max(1, fitting[2] // room)
         return self._replace(ways=ways, shots=shots, queries=queries)
 
     def check_for(self, source: Source, split: Split) -> None:
@@ -91,6 +93,8 @@ class Setting(NamedTuple):
         """
         given = {name: getattr(self, name) for name in ("ways", "shots", "queries")}
         refuse_sizes(source, split, {name for name, value in given.items() if value is not None})
+        if self.dirichlet is not None and "ways" not in source.sizes(split):
+            refuse_sizes(source, split, ["dirichlet"])
 
     def check(self) -> None:
         """Refuse numbers that make no tasks.
@@ -102,13 +106,16 @@ class Setting(NamedTuple):
             ("seed", "inner_steps", "unlabelled"), 0
         )
         for name, low in least.items():
-            value = getattr(self, name)
+            value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise RunError(f"{flag} must be a whole number, got {value!r}")
             if value is not None and value < low:
-                raise RunError(f"--{name.replace('_', '-')} must be at least {low}, got {value}")
-        for name in ("inner_rate", "dirichlet"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise RunError(f"--{name.replace('_', '-')} must be a positive number, got {value}")
+                raise RunError(f"{flag} must be at least {low}, got {value}")
+        rate, alpha = self.inner_rate, self.dirichlet
+        if rate is not None and not (_is_number(rate) and 0 < rate < math.inf):
+            raise RunError(f"--inner-rate must be a positive number, got {rate!r}")
+        if alpha is not None and not (_is_number(alpha) and 0 < alpha <= ALIKE):
+            raise RunError(f"--dirichlet must lie in (0, {ALIKE:,.0f}], got {alpha!r}")
 
     def tasks_of(self, source: Source, split: Split) -> TaskSource[Task]:
         """The tasks of a split of these sizes, which are filled in.
@@ -119,15 +126,19 @@ class Setting(NamedTuple):
         ways, shots, queries = self.sizes
         if self.dirichlet is None:
             return source.tasks(split, ways, shots, queries)
-        if not {"ways", "queries"} <= set(source.sizes(split)):
-            raise RunError(f"--dirichlet is of drawn classes' queries; {source.name} have none")
         try:
             more = source.tasks(split, ways, shots, CHOSEN_AMONG * queries)
         except DataError as error:
+            source.tasks(split, ways, shots, queries)  # may lack more than queries to choose from
             raise DataError(
-                f"{error}; --dirichlet chooses among {CHOSEN_AMONG} times --queries {queries}"
+                f"{error}: with --dirichlet a class may have {CHOSEN_AMONG} times the {queries} "
+                "queries that it has on average"
             ) from None
-        return UnbalancedQueries(more, ways * queries, self.dirichlet)
+        return UnbalancedQueries(more, ways * queries, float(self.dirichlet))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def control_of(

@@ -272,8 +272,9 @@ class Platform:
                 None, or as many as there are.
             shots: support examples of a class, likewise.
             queries: query examples of a class, likewise.
-            dirichlet: concentration, where classes are to have unlike numbers of queries; see
-                `UnbalancedQueries`.
+            dirichlet: concentration, in (0, 1e6], where classes are to have unlike numbers of
+                queries: `queries` on average and three times as many at most, so that there have to
+                be as many; None for as many of each. See `UnbalancedQueries`.
             seed: which tasks.
 
         Returns:

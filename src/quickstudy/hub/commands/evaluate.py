@@ -78,8 +78,8 @@ def evaluate(
         float | None,
         typer.Option(
             metavar="ALPHA",
-            help="Draw the classes' shares of a task's queries by a Dirichlet distribution of this "
-            "concentration (2 in the literature), --queries on average; all alike if not given.",
+            help="Classes have unlike numbers of queries, --queries on average: their shares come "
+            "from a Dirichlet distribution of this concentration, 2 in the literature.",
         ),
     ] = None,
     tasks: Annotated[int, typer.Option(help="How many tasks.")] = 1000,
@@ -147,7 +147,9 @@ def evaluate(
         from quickstudy.plots.evaluation import evaluation_picture
 
         plot.parent.mkdir(parents=True, exist_ok=True)
-        evaluation_picture(swept.rows, plot, calibration=swept.calibration, title=str(run))
+        alpha = swept.rows[0]["dirichlet"]
+        title = str(run) if alpha is None else f"{run}, unbalanced queries (Dirichlet {alpha:g})"
+        evaluation_picture(swept.rows, plot, calibration=swept.calibration, title=title)
     if swept.passed_over:
         screen.err().print(f"no gap to the run's own data: {swept.passed_over}", markup=False)
     if any(row.get("accuracy", row.get("squared_error")) is None for row in swept.rows):
@@ -226,7 +228,8 @@ def _show(result: dict[str, Any]) -> None:
 def _heading(row: dict[str, Any], what: str) -> str:
     how = "transductive" if row["transductive"] else "inductive"
     each = "class" if "accuracy" in row else "task"
-    shares = "" if row["dirichlet"] is None else f" on average (Dirichlet {row['dirichlet']:g})"
+    alpha = row["dirichlet"]
+    shares = "" if alpha is None else f" on average (Dirichlet {alpha:g})"
     return (
         f"{what} on {row['data']} ({row['split']}), {row['queries']} queries a {each}{shares}, "
         f"{row['tasks']} tasks, {how}"
