@@ -49,7 +49,7 @@ def full_table(rows: list[Row]) -> str:
             own = {setting(row): row for row in rows if title(row) == name}
             first = next(iter(own.values()))
             cells = " | ".join(cell(own.get(at), best.get((at, mode))) for at in settings)
-            again = first["run_id"] in trained
+            again = first["run_id"] in trained and not first["embedding_of"]
             trained.add(first["run_id"])
             lines.append(f"| {name} | {cells} | {'as above' if again else training(first)} |")
         source, figures = PAPERS.get((*paper, mode), ("", ()))
