@@ -73,6 +73,13 @@ def test_at_two_concentrations_tasks_are_the_same_but_for_their_numbers():
         assert all(firsts[0][place] == row for place, row in firsts[1].items()), "same first ones"
 
 
+def test_classes_that_a_task_has_not_have_no_share():
+    episodes = Episodes(POOL, way=(2, 9), shot=1, queries=15)
+    task = UnbalancedQueries(episodes, 15, 0.01).sample(200, generator())
+    largest = task.query.y.sum(1).max(1).values / 15
+    assert (largest > 0.9).float().mean() > 0.85, "nearly all queries are of one class"
+
+
 @given(
     st.lists(st.integers(0, 6), min_size=1, max_size=6).filter(sum),
     st.data(),

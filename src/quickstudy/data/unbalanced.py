@@ -81,13 +81,13 @@ class UnbalancedQueries:
                 "queries are unbalanced by class: y must be one-hot [m, way], got other numbers "
                 f"{list(labels.shape)}"
             )
-        held = labels.sum(0)
-        if int(held.sum()) < self.queries:
-            raise DataError(
-                f"{self.queries} queries are to be drawn, got a task of {int(held.sum())}"
-            )
+        held = labels.sum(0).cpu().numpy()
+        if held.sum() < self.queries:
+            raise DataError(f"{self.queries} queries are to be drawn, got a task of {held.sum()}")
         seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
-        shares = np.random.default_rng(int(seed)).dirichlet([self.alpha] * len(held))
+        shares = np.zeros(len(held))
+        there = int((held > 0).sum())
+        shares[held > 0] = np.random.default_rng(int(seed)).dirichlet([self.alpha] * there)
         wanted = apportioned(shares.tolist(), held.tolist(), self.queries)
         # Of each class as many as are wanted, from the front.
         place = (labels.cumsum(0) * labels).sum(1)
