@@ -98,9 +98,9 @@ def figures(folder: Path, key: dict[str, Any], threads: int | None) -> dict[str,
     judged = evaluate_run(
         folder, setting, learner=reader, learner_options=key["told"], threads=threads
     )
-    said = {k: judged[k] for k in ("transductive", "queries", "dirichlet")}
-    if not said.items() <= key.items():
-        raise SystemExit(f"{folder} was judged as {said}, and the row is of {key}")
+    was = {k: judged[k] for k in ("transductive", "queries", "dirichlet")}
+    if not was.items() <= key.items():
+        raise SystemExit(f"{folder} was judged as {was}, and the row is of {key}")
     return {
         **{k: judged[k] for k in ("accuracy", "interval95", "ece", "control")},
         "steps": report["steps"],

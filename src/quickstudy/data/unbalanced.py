@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from quickstudy.core.tasks import Examples, Task, TaskSource, stack, tree_map, zero_padding
+from quickstudy.core.tasks import Examples, Task, TaskSource, stack, tree_map, unstack, zero_padding
 from quickstudy.errors import DataError
 
 ALIKE = 1e6
@@ -73,7 +73,7 @@ class UnbalancedQueries:
         return stack([self._one(generator) for _ in range(count)])
 
     def _one(self, generator: torch.Generator) -> Task:
-        support, query = tree_map(lambda leaf: leaf[0], self.source.sample(1, generator))
+        support, query = unstack(self.source.sample(1, generator))[0]
         query = zero_padding(query)
         labels = query.y.long()
         if len(labels.T) < 2 or not bool((labels == query.y).all() & (labels.sum(1) <= 1).all()):
